@@ -1,0 +1,45 @@
+# make lab   set up everything and open the tour in JupyterLab   (ARGS="--no-browser --port 8899")
+# make test  set up everything, test tools included, and run the tests   (ARGS="tests/test_forward.py")
+# make check linters and the type checker
+# A second run installs nothing: the stamps below are newer than what they depend on.
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+SOURCES := pyproject.toml constraints.txt
+BROWSER := $(if $(NO_BROWSER),,browser)
+
+.PHONY: lab test check browser clean
+
+lab: .venv/.lab
+	$(BIN)/diffusion-edu lab $(if $(NO_BROWSER),--no-browser) $(ARGS)
+
+test: .venv/.test $(BROWSER)
+	$(BIN)/python -m pytest $(if $(NO_BROWSER),-m "not browser") $(ARGS)
+
+check: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "diffusion_edu needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# .venv/.lab, .venv/.test, .venv/.dev: one stamp for each extra of pyproject.toml
+.venv/.%: $(SOURCES) | .venv/bin/python
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[$*]'
+	touch $@
+
+# The browser tests need Chromium. Debian as root: install it. Elsewhere they use the one that is there,
+# or are skipped with a message.
+browser:
+	@if ! command -v chromium >/dev/null && [ -f /etc/debian_version ] && [ "$$(id -u)" = 0 ]; then \
+	  echo "installing Debian's chromium for the browser tests (NO_BROWSER=1 leaves them out)"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
+	fi
+
+clean:
+	rm -rf .venv build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -1,0 +1,82 @@
+"""diffusion_edu: diffusion models, one readable function per formula.
+
+    schedules    how much noise each step adds          forward      q(x_t | x_0)
+    posterior    q(x_{t-1} | x_t, x_0), DDIM's family   prediction   eps, x0, v, score; guidance
+    objectives   L_simple, the ELBO, weights            sampling     levels, DDPM, DDIM, inversion
+    continuous   VP-SDE, probability flow, Langevin     oracles      exact denoisers
+    metrics      MMD, Wasserstein, precision/recall     nets         MLP, EMA, shipped networks
+    data         2-D toys, digits                       training     the loop and its recipes
+    widgets      explorers for notebooks                cli          diffusion-edu lab, train, ...
+
+Importing this package costs next to nothing beyond ``import torch``: data, training and widgets
+load on first use.
+"""
+
+import importlib
+from typing import Any
+
+from . import (
+    continuous,
+    forward,
+    gaussian,
+    metrics,
+    nets,
+    objectives,
+    oracles,
+    posterior,
+    prediction,
+    sampling,
+    schedules,
+)
+from .continuous import *  # noqa: F403
+from .forward import *  # noqa: F403
+from .gaussian import *  # noqa: F403
+from .metrics import *  # noqa: F403
+from .nets import *  # noqa: F403
+from .objectives import *  # noqa: F403
+from .oracles import *  # noqa: F403
+from .posterior import *  # noqa: F403
+from .prediction import *  # noqa: F403
+from .sampling import *  # noqa: F403
+from .schedules import *  # noqa: F403
+
+__version__ = "0.1.0"
+
+# Loaded on first use: they need scikit-learn, matplotlib, tqdm or ipywidgets, or time.
+_LAZY = {
+    "toy": "diffusion_edu.data.toy",
+    "images": "diffusion_edu.data.images",
+    "data": "diffusion_edu.data",
+    "training": "diffusion_edu.training",
+    "viz": "diffusion_edu.viz",
+    "widgets": "diffusion_edu.widgets",
+    "ForwardExplorer": "diffusion_edu.widgets:ForwardExplorer",
+    "ReverseExplorer": "diffusion_edu.widgets:ReverseExplorer",
+}
+
+_MATHS = (
+    schedules,
+    gaussian,
+    forward,
+    posterior,
+    prediction,
+    objectives,
+    sampling,
+    continuous,
+    oracles,
+    metrics,
+    nets,
+)
+__all__ = sorted({name for module in _MATHS for name in module.__all__} | set(_LAZY))
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'diffusion_edu' has no attribute {name!r}")
+    module, _, attribute = _LAZY[name].partition(":")
+    value = importlib.import_module(module)
+    return getattr(value, attribute) if attribute else value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

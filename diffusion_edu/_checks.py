@@ -1,0 +1,78 @@
+"""Argument checks shared by the library: every error names the argument, its value and the fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+Time = int | Tensor  # a time step: one int for the whole batch, or one int64 per example
+
+
+def check_time(t: Time, low: int, high: int, batch: int | None = None, name: str = "t") -> None:
+    """Raise ValueError unless ``t`` is an int, or a (B,) int64 tensor, within [low, high]."""
+    if isinstance(t, bool) or not isinstance(t, int | Tensor):
+        raise ValueError(f"{name} must be an int or an int64 tensor, got {type(t).__name__} {t!r}")
+    if isinstance(t, int):
+        if not low <= t <= high:
+            raise ValueError(f"{name} must lie in {low}..{high}, got {name}={t}")
+        return
+    if t.dtype != torch.int64:
+        raise ValueError(f"{name} must have dtype torch.int64, got {t.dtype}: use {name}.long()")
+    if t.ndim > 1 or (t.ndim == 1 and batch is not None and t.shape[0] != batch):
+        wanted = "(B,)" if batch is None else f"({batch},), one value per example,"
+        raise ValueError(f"{name} must be an int or have shape {wanted} got {tuple(t.shape)}")
+    if t.numel() and not (low <= int(t.min()) and int(t.max()) <= high):
+        bad = t[(t < low) | (t > high)].flatten()[0].item()
+        raise ValueError(f"{name} must lie in {low}..{high}, got {name}={bad}")
+
+
+def check_same_shape(**tensors: Tensor) -> None:
+    """Raise ValueError unless all tensors have one shape (silent broadcasting hides bugs)."""
+    (first, a), *rest = tensors.items()
+    for name, b in rest:
+        if a.shape != b.shape:
+            raise ValueError(
+                f"{name} must have the shape of {first}: got {name} {tuple(b.shape)} "
+                f"and {first} {tuple(a.shape)}"
+            )
+
+
+def check_float(**tensors: Tensor) -> None:
+    """Raise ValueError unless every tensor has a floating dtype."""
+    for name, x in tensors.items():
+        if not isinstance(x, Tensor):
+            raise ValueError(
+                f"{name} must be a torch tensor, got {type(x).__name__}: "
+                f"use torch.as_tensor({name})"
+            )
+        if not x.is_floating_point():
+            raise ValueError(
+                f"{name} must have a floating dtype, got {x.dtype}: use {name}.float()"
+            )
+
+
+def check_choice(value: object, choices: Iterable[str], name: str) -> None:
+    """Raise ValueError unless ``value`` is one of ``choices``; suggests the nearest valid name."""
+    choices = list(choices)
+    if value in choices:
+        return
+    near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.4)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(
+        f"unknown {name} {value!r}; choose from {', '.join(map(repr, choices))}.{hint}"
+    )
+
+
+def check_count(n: int, low: int, high: int | None, name: str) -> None:
+    """Raise ValueError unless the int ``n`` lies in [low, high]."""
+    if isinstance(n, bool) or not isinstance(n, int) or n < low or (high is not None and n > high):
+        wanted = f"an int >= {low}" if high is None else f"an int in {low}..{high}"
+        raise ValueError(f"{name} must be {wanted}, got {name}={n!r}")
+
+
+def first_bad(mask: Tensor | Sequence[bool]) -> int:
+    """Index of the first True in a 1-D mask (for error messages)."""
+    return int(torch.as_tensor(mask).nonzero()[0])

@@ -1,0 +1,373 @@
+r"""Training objectives: L_simple, the ELBO and its terms, weights, improved DDPM's L_hybrid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ._checks import Time, check_choice, check_count, check_float, check_same_shape, check_time
+from .forward import q_marginal, q_sample
+from .gaussian import Gaussian, bits_per_dim, discretized_log_prob, standard_normal
+from .posterior import q_posterior
+from .prediction import Kind, Model, Prediction, batch_time, predict
+from .schedules import Schedule, at
+
+__all__ = [
+    "ElboTerms",
+    "ImportanceSampler",
+    "elbo",
+    "learned_variance",
+    "loss_hybrid",
+    "loss_simple",
+    "loss_vlb",
+    "loss_weight",
+    "min_snr_weight",
+    "snr_weight",
+]
+
+Sigma2 = Literal["beta", "beta_tilde", "learned"]
+Decoder = Literal["discretized", "gaussian"]
+
+
+def loss_simple(
+    model: Model,
+    x0: Tensor,
+    t: Time,
+    eps: Tensor,
+    schedule: Schedule,
+    kind: Kind = "eps",
+    weight: Tensor | None = None,
+) -> Tensor:
+    r"""L_simple, DDPM eq. 14: the mean squared error of the predicted noise.
+
+    L_simple = E || eps - eps_theta( sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, t ) ||^2,
+    averaged over batch *and* dimensions, so that its scale does not depend on the image size.
+
+    Args:
+        x0, eps: (B, *D).
+        t: int or (B,) int64 in 1..T.
+        kind: what the model predicts; the error is taken in that quantity ("x0": against x0, ...).
+        weight: (B,) factors of the per-example losses (see ``min_snr_weight``,
+            ``ImportanceSampler``).
+
+    Returns:
+        Scalar.
+    """
+    check_time(t, 1, schedule.T, batch=len(x0))
+    x_t = q_sample(x0, t, eps, schedule)
+    output = model(x_t, batch_time(t, x0))
+    error = (output - _target(kind, x0, eps, x_t, t, schedule)) ** 2
+    if weight is None:
+        return error.mean()
+    check_same_shape(t=batch_time(t, x0), weight=weight)
+    return (weight.to(error) * error.flatten(1).mean(1)).mean()
+
+
+def _target(
+    kind: Kind, x0: Tensor, eps: Tensor, x_t: Tensor, t: Time, schedule: Schedule
+) -> Tensor:
+    if kind == "x0":
+        return x0
+    if kind == "eps":
+        return eps
+    target: Tensor = getattr(predict("x0", x0, x_t, t, schedule), kind)
+    return target
+
+
+# ---- weights -------------------------------------------------------------------------------------
+
+
+def loss_weight(
+    t: Time, schedule: Schedule, sigma2: Literal["beta", "beta_tilde"] = "beta"
+) -> Tensor:
+    r"""What L_simple leaves out: the factor of ||eps - eps_theta||^2 in L_{t-1}, DDPM eq. 12.
+
+    weight_t = beta_t^2 / ( 2 sigma_t^2 alpha_t (1 - alpha_bar_t) )
+
+    sigma_t^2 is beta_t or beta_tilde_t. At t = 1 beta_tilde is 0 and the weight infinite: L_0 is
+    not a divergence between Gaussians there (see ``elbo``).
+
+    Args:
+        t: int or (B,) int64 in 1..T.
+
+    Returns:
+        float64, 0-dim or (B,).
+    """
+    check_choice(sigma2, ("beta", "beta_tilde"), "sigma2")
+    check_time(t, 1, schedule.T)
+    beta = schedule.beta[t]
+    variance = beta if sigma2 == "beta" else schedule.beta_tilde[t]
+    return beta**2 / (2 * variance * schedule.alpha[t] * (1 - schedule.alpha_bar[t]))
+
+
+def snr_weight(t: Time, schedule: Schedule, kind: Kind) -> Tensor:
+    r"""The factor that turns the squared error of ``kind`` into that of eps.
+
+    ||d eps||^2 = w ||d kind||^2 for two predictions at the same x_t, with
+    w = 1 (eps), SNR (x0), SNR/(1 + SNR) (v), 1 - alpha_bar (score). So plain losses in different
+    parametrisations differ by exactly these weights (Salimans & Ho 2202.00512 sec. 4).
+
+    Returns:
+        float64, 0-dim or (B,).
+    """
+    check_choice(kind, ("eps", "x0", "v", "score"), "kind")
+    check_time(t, 1, schedule.T)
+    snr, alpha_bar = schedule.snr[t], schedule.alpha_bar[t]
+    weights = {"eps": torch.ones_like(snr), "x0": snr, "v": alpha_bar, "score": 1 - alpha_bar}
+    return weights[kind]
+
+
+def min_snr_weight(t: Time, schedule: Schedule, kind: Kind = "eps", gamma: float = 5.0) -> Tensor:
+    r"""Min-SNR-gamma weights (Hang et al. 2303.09556 eq. 4-5): min(SNR, gamma) on the x0 loss.
+
+    In terms of other predictions: min(SNR, gamma)/SNR for eps, min(SNR, gamma)/(SNR + 1) for v.
+
+    Returns:
+        float64, 0-dim or (B,).
+    """
+    if gamma <= 0:
+        raise ValueError(f"gamma must be > 0, got gamma={gamma}")
+    clipped = (gamma / schedule.snr[t]).clamp(max=1)  # min(SNR, gamma)/SNR, also where SNR = 0
+    return clipped * snr_weight(t, schedule, kind)
+
+
+# ---- the variational bound -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ElboTerms:
+    r"""-ELBO = L_T + sum_t L_{t-1} + L_0, DDPM eq. 5, in nats for each example.
+
+    Attributes:
+        L_T: (B,), KL( q(x_T|x_0) || N(0, I) ): has no parameters.
+        L_t: (B, T-1), KL( q(x_{t-1}|x_t,x_0) || p_theta(x_{t-1}|x_t) ) for t = 2..T in column t-2,
+            each estimated from one x_t.
+        L_0: (B,), -log p_theta(x_0 | x_1).
+        dims: number of dimensions of one example.
+    """
+
+    L_T: Tensor
+    L_t: Tensor
+    L_0: Tensor
+    dims: int
+
+    @property
+    def total(self) -> Tensor:
+        """-ELBO (B,) in nats, an upper bound of -log p(x_0)."""
+        return self.L_T + self.L_t.sum(1) + self.L_0
+
+    def bits_per_dim(self) -> Tensor:
+        """-ELBO (B,) in bits per dimension: a code length if the decoder is the discretised one."""
+        return bits_per_dim(self.total, self.dims)
+
+
+@torch.no_grad()
+def elbo(
+    model: Model,
+    x0: Tensor,
+    schedule: Schedule,
+    *,
+    kind: Kind = "eps",
+    sigma2: Sigma2 = "beta",
+    decoder: Decoder = "discretized",
+    grid: tuple[float, float, int] = (-1.0, 1.0, 256),
+    generator: torch.Generator | None = None,
+) -> ElboTerms:
+    r"""The terms of the variational bound, DDPM eq. 5, for data of any shape.
+
+    p_theta(x_{t-1}|x_t) has the mean of q_posterior with the predicted x0 (DDPM eq. 11) and
+    variance sigma_t^2: "beta", "beta_tilde", or "learned" by the network (see
+    ``learned_variance``).
+
+    Args:
+        x0: (B, *D). For the discretised decoder its values must lie on ``grid``.
+        decoder: "discretized" is DDPM eq. 13 (a probability: bits/dim is a code length);
+            "gaussian" is the density N(x_0; mean, sigma_1^2) for continuous data (may be negative).
+        grid: (low, high, levels) of the discretised decoder; by default 8-bit images in [-1, 1].
+        generator: draws the one x_t per example and t.
+
+    Raises:
+        ValueError: discretised decoder and data off its grid.
+    """
+    check_choice(decoder, ("discretized", "gaussian"), "decoder")
+    check_float(x0=x0)
+    if decoder == "discretized":
+        _check_on_grid(x0, grid)
+    last = q_marginal(x0, schedule.T, schedule)
+    unit = Gaussian(torch.zeros_like(x0), torch.ones_like(x0[:1]))
+    terms = []
+    for t in range(1, schedule.T + 1):
+        x_t = q_sample(x0, t, standard_normal(x0, generator), schedule)
+        p = _p_theta(model, x_t, t, schedule, kind, sigma2)
+        terms.append(
+            _L_0(x0, p, decoder, grid) if t == 1 else q_posterior(x_t, x0, t, schedule).kl(p)
+        )
+    L_t = torch.stack(terms[1:], 1) if schedule.T > 1 else x0.new_zeros(len(x0), 0)
+    return ElboTerms(last.kl(unit), L_t, terms[0], x0[:1].numel())
+
+
+def _p_theta(
+    model: Model, x_t: Tensor, t: Time, schedule: Schedule, kind: Kind, sigma2: Sigma2
+) -> Gaussian:
+    """p_theta(x_{t-1} | x_t) as used in the bound; at t = 1 its variance is that of the decoder."""
+    output = model(x_t, batch_time(t, x_t))
+    if sigma2 == "learned":
+        output, v = output.chunk(2, dim=1)
+        variance = learned_variance(v, t, schedule)
+    else:
+        variance = at(_decoder_safe(schedule, sigma2), t, x_t)
+    pair: Prediction = predict(kind, output, x_t, t, schedule)
+    return Gaussian(q_posterior(x_t, pair.x0, t, schedule).mean, variance)
+
+
+def _decoder_safe(schedule: Schedule, sigma2: Sigma2) -> Tensor:
+    """The (T+1,) table of sigma^2, with an entry at t = 1 that a decoder can use."""
+    check_choice(sigma2, ("beta", "beta_tilde", "learned"), "sigma2")
+    if sigma2 == "beta":
+        return schedule.beta
+    table = schedule.beta_tilde.clone()
+    # beta_tilde_1 = 0 would make p(x_0 | x_1) a point mass: DDPM's code takes beta_tilde_2 there.
+    table[1] = schedule.beta_tilde[2] if schedule.T > 1 else schedule.beta[1]
+    return table
+
+
+def _L_0(x0: Tensor, p: Gaussian, decoder: Decoder, grid: tuple[float, float, int]) -> Tensor:
+    if decoder == "gaussian":
+        return -p.log_prob(x0)
+    return -discretized_log_prob(x0, p.mean, p.var, *grid)
+
+
+def _check_on_grid(x0: Tensor, grid: tuple[float, float, int]) -> None:
+    low, high, levels = grid
+    index = (x0.double() - low) / (high - low) * (levels - 1)
+    off = ((index - index.round()).abs() > 1e-2) | (index < -0.5) | (index > levels - 0.5)
+    if off.any():
+        raise ValueError(
+            f"x0 must lie on the grid of {levels} values in [{low}, {high}], got "
+            f"{x0[off][0].item():.6g}: quantise the data, or use decoder='gaussian'"
+        )
+
+
+# ---- improved DDPM -------------------------------------------------------------------------------
+
+
+def learned_variance(v: Tensor, t: Time, schedule: Schedule) -> Tensor:
+    r"""Variance between beta_tilde_t and beta_t, improved DDPM (2102.09672) eq. 15.
+
+    sigma^2 = exp( u log beta_t + (1 - u) log beta_tilde_t ),  u = (v + 1)/2
+
+    A network with learned variance returns 2C channels: the prediction, then v, which is -1 for
+    beta_tilde and 1 for beta.
+
+    Args:
+        v: (B, *D), any real numbers.
+    """
+    check_time(t, 1, schedule.T, batch=len(v))
+    low, high = _decoder_safe(schedule, "beta_tilde"), schedule.beta
+    low = torch.minimum(low, high)  # beta_tilde_2 may exceed beta_1 at t = 1
+    u = (v + 1) / 2
+    return (u * at(high.log(), t, v) + (1 - u) * at(low.log(), t, v)).exp()
+
+
+def loss_vlb(
+    model: Model,
+    x0: Tensor,
+    t: Tensor,
+    eps: Tensor,
+    schedule: Schedule,
+    *,
+    kind: Kind = "eps",
+    sigma2: Sigma2 = "learned",
+    decoder: Decoder = "discretized",
+    grid: tuple[float, float, int] = (-1.0, 1.0, 256),
+) -> Tensor:
+    r"""One term of the bound per example, differentiable: L_{t-1}, or L_0 where t = 1.
+
+    With t uniform in 1..T, T times its mean estimates L_0 + sum_t L_{t-1} (improved DDPM eq. 18
+    uses other t).
+
+    Args:
+        x0, eps: (B, *D).
+        t: (B,) int64 in 1..T.
+
+    Returns:
+        (B,) bits/dim.
+    """
+    check_time(t, 1, schedule.T, batch=len(x0))
+    x_t = q_sample(x0, t, eps, schedule)
+    p = _p_theta(model, x_t, t, schedule, kind, sigma2)
+    # Where t = 1 the posterior has variance 0 and its KL is infinite, with NaN gradients: put any
+    # level there, and select L_0 afterwards.
+    q = q_posterior(x_t, x0, t, schedule)
+    first = t.to(x0.device) == 1
+    broad = first.view(-1, *[1] * (x0.ndim - 1))
+    kl = Gaussian(q.mean, torch.where(broad, p.var.detach(), q.var)).kl(p)
+    nats = torch.where(first, _L_0(x0, p, decoder, grid), kl)
+    return bits_per_dim(nats, x0[:1].numel())
+
+
+def loss_hybrid(
+    model: Model,
+    x0: Tensor,
+    t: Tensor,
+    eps: Tensor,
+    schedule: Schedule,
+    *,
+    lam: float = 0.001,
+    decoder: Decoder = "discretized",
+    grid: tuple[float, float, int] = (-1.0, 1.0, 256),
+) -> Tensor:
+    r"""L_hybrid = L_simple + lam T L_vlb for a network with learned variance, improved DDPM eq. 16.
+
+    The bound trains the variance only: the predicted noise enters it detached. L_vlb is in
+    bits/dim, its sum over t being T times the mean of a random term.
+
+    Returns:
+        Scalar.
+    """
+    x_t = q_sample(x0, t, eps, schedule)
+    prediction, v = model(x_t, batch_time(t, x0)).chunk(2, dim=1)
+    frozen = torch.cat([prediction.detach(), v], dim=1)
+    simple = ((prediction - eps) ** 2).mean()
+    vlb = loss_vlb(lambda x, t: frozen, x0, t, eps, schedule, decoder=decoder, grid=grid)
+    return simple + lam * schedule.T * vlb.mean()
+
+
+class ImportanceSampler:
+    r"""Importance-sampled time steps, improved DDPM eq. 18.
+
+    p_t proportional to sqrt( E[L_t^2] ), estimated from the last ``history`` losses of each t;
+    uniform until every t has that many. Multiply the losses by the returned weights 1/(T p_t):
+    their mean stays unbiased.
+    """
+
+    def __init__(self, T: int, history: int = 10, uniform: float = 0.001) -> None:
+        check_count(T, 1, None, "T")
+        check_count(history, 1, None, "history")
+        self.T, self.history, self.uniform = T, history, uniform
+        self.losses = torch.zeros(T, history, dtype=torch.float64)
+        self.seen = torch.zeros(T, dtype=torch.int64)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """(T,) float64, p_t for t = 1..T; a share ``uniform`` keeps every t possible."""
+        if (self.seen < self.history).any():
+            return torch.full((self.T,), 1 / self.T, dtype=torch.float64)
+        p = (self.losses**2).mean(1).sqrt()
+        return (1 - self.uniform) * p / p.sum() + self.uniform / self.T
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """(t (n,) int64 in 1..T, weights (n,) float64)."""
+        p = self.probabilities
+        index = torch.multinomial(p, n, replacement=True, generator=generator)
+        return index + 1, 1 / (self.T * p[index])
+
+    def update(self, t: Tensor, losses: Tensor) -> None:
+        """Record the unweighted losses (n,) seen at t (n,)."""
+        check_same_shape(t=t, losses=losses)
+        for i, loss in zip((t - 1).tolist(), losses.detach().tolist(), strict=True):
+            self.losses[i, self.seen[i] % self.history] = loss
+            self.seen[i] += 1

@@ -1,0 +1,94 @@
+r"""What a network may predict: eps, x0, v or the score, each from any other; and guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from ._checks import Time, check_choice, check_same_shape, check_time
+from .schedules import Schedule, at
+
+__all__ = ["Kind", "Model", "Prediction", "guided", "predict"]
+
+Model = Callable[[Tensor, Tensor], Tensor]  # (x_t (B, *D), t (B,) int64 in 1..T) -> (B, *D)
+Kind = Literal["eps", "x0", "v", "score"]
+
+
+class Prediction(NamedTuple):
+    """One prediction in four equivalent forms, each (B, *D)."""
+
+    eps: Tensor
+    x0: Tensor
+    v: Tensor
+    score: Tensor
+
+
+def predict(kind: Kind, output: Tensor, x_t: Tensor, t: Time, schedule: Schedule) -> Prediction:
+    r"""Express a network's output in all four parametrisations.
+
+    With a = sqrt(alpha_bar_t), b = sqrt(1 - alpha_bar_t), so that x_t = a x0 + b eps:
+
+        x0    = (x_t - b eps) / a          DDPM eq. 15
+        eps   = (x_t - a x0) / b
+        v     = a eps - b x0               Salimans & Ho (2202.00512) sec. 4
+        score = -eps / b                   the gradient of log q(x_t); Song et al. (2011.13456)
+
+    Args:
+        kind: what ``output`` is.
+        output, x_t: (B, *D).
+        t: int or (B,) int64 in 1..T.
+
+    Raises:
+        ValueError: unknown kind; or alpha_bar_t = 0 with kind "eps" or "score": pure noise carries
+            no trace of x0, so x0 = 0/0 there.
+    """
+    check_choice(kind, get_args(Kind), "kind")
+    check_same_shape(x_t=x_t, output=output)
+    check_time(t, 1, schedule.T, batch=len(x_t))
+    if kind in ("eps", "score") and bool((schedule.alpha_bar[t] == 0).any()):
+        raise ValueError(
+            f"kind={kind!r} cannot be used where alpha_bar_t = 0 ({schedule.name!r} at "
+            f"t={schedule.T}): x_t is pure noise there; predict x0 or v instead"
+        )
+    a, b = at(schedule.sqrt_alpha_bar, t, x_t), at(schedule.sqrt_one_minus_alpha_bar, t, x_t)
+    if kind == "x0":
+        x0, eps = output, (x_t - a * output) / b
+    elif kind == "v":
+        x0, eps = a * x_t - b * output, b * x_t + a * output
+    else:
+        eps = output if kind == "eps" else -b * output
+        x0 = (x_t - b * eps) / a
+    return Prediction(eps, x0, output if kind == "v" else a * eps - b * x0, -eps / b)
+
+
+def batch_time(t: Time, like: Tensor) -> Tensor:
+    """t as networks take it: (B,) int64 on the device of ``like`` (B, *D)."""
+    return torch.as_tensor(t, device=like.device).expand(len(like))
+
+
+def guided(model: Callable[..., Tensor], y: Any, guidance: float = 1.0) -> Model:
+    r"""Classifier-free guidance (Ho & Salimans 2207.12598 eq. 6) as an ordinary network.
+
+    eps = eps(x_t, t) + guidance (eps(x_t, t, y) - eps(x_t, t))
+
+    guidance = 1 is the conditional network, 0 the unconditional one, > 1 pushes towards y. The
+    paper counts from the conditional network: its w is guidance - 1.
+
+    Args:
+        model: class-conditional network, model(x_t, t, y); y=None selects its null class.
+        y: (B,) class labels, or whatever ``model`` takes.
+    """
+
+    def guided_model(x_t: Tensor, t: Tensor) -> Tensor:
+        # At 1 and 0 one of the two networks cancels: leave it out, exactly and at half the cost.
+        if guidance == 1:
+            return model(x_t, t, y)
+        unconditional = model(x_t, t, None)
+        if guidance == 0:
+            return unconditional
+        return unconditional + guidance * (model(x_t, t, y) - unconditional)
+
+    return guided_model

@@ -1,0 +1,402 @@
+r"""From noise to data: which levels to visit, the one reverse step, and samplers built on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from ._checks import check_choice, check_count, check_float, check_same_shape, check_time
+from .forward import q_sample
+from .gaussian import standard_normal
+from .posterior import ddim_sigma, direction_weight
+from .prediction import Kind, Model, batch_time, predict
+from .schedules import Schedule, at, per_example
+from .spacing import Spacing, levels_of, timesteps
+
+__all__ = [
+    "Noise",
+    "Step",
+    "ddim",
+    "ddpm",
+    "from_frozen",
+    "interpolate",
+    "interpolate_ddpm",
+    "invert",
+    "progressive_x0",
+    "reconstruct",
+    "reverse_step",
+    "sample",
+    "shared_noise",
+    "slerp",
+    "timesteps",
+]
+
+Variance = Literal["eta", "large"]
+Noise = Callable[[int, Tensor], Tensor]  # (step index from 0, like) -> z of the shape of like
+
+
+class Step(NamedTuple):
+    """One step of a sampler, from level t to level s: s < t in sampling, s > t in inversion."""
+
+    t: int
+    s: int
+    x_t: Tensor  # (B, *D), the state before the step
+    eps: Tensor  # the predicted noise in x_t ...
+    x0: Tensor  # ... and the predicted clean data, always a consistent pair
+    x_s: Tensor  # the state after the step
+
+
+def reverse_step(
+    x0: Tensor,
+    eps: Tensor,
+    t: int,
+    s: int,
+    schedule: Schedule,
+    *,
+    eta: float = 0.0,
+    variance: Variance = "eta",
+    z: Tensor | None = None,
+) -> Tensor:
+    r"""The one reverse step, from level t to any level s < t: DDIM (2010.02502) eq. 12.
+
+    x_s = sqrt(alpha_bar_s) x0 + sqrt(1 - alpha_bar_s - sigma^2) eps + std z
+    sigma = ddim_sigma(t, s, eta)
+
+    variance="eta":    std = sigma.  eta = 0 is DDIM, eta = 1 is DDPM with beta_tilde.
+    variance="large":  std = sqrt(1 - alpha_bar_t/alpha_bar_s), DDIM's sigma-hat, with the mean of
+                       eta = 1; for s = t-1 this is DDPM with sigma^2 = beta_t. ``eta`` is not used.
+
+    No noise is added by the last step (s = 0), whatever the variance.
+
+    Args:
+        x0, eps: (B, *D), the prediction at x_t = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps.
+        z: (B, *D) standard normal; needed when the step is random and s > 0.
+
+    Returns:
+        x_s (B, *D).
+    """
+    check_choice(variance, get_args(Variance), "variance")
+    sigma = ddim_sigma(t, s, 1.0 if variance == "large" else eta, schedule)
+    direction = direction_weight(s, sigma, schedule)
+    mean = at(schedule.sqrt_alpha_bar, s, x0) * x0 + per_example(direction, eps) * eps
+    std = sigma if variance == "eta" else (1 - schedule.alpha_bar[t] / schedule.alpha_bar[s]).sqrt()
+    if s == 0 or std == 0:
+        return mean
+    if z is None:
+        raise ValueError(
+            f"z must be given: the step {t} -> {s} with eta={eta}, variance={variance!r} "
+            "is random; pass standard normal noise of the shape of x0"
+        )
+    check_same_shape(x0=x0, z=z)
+    return mean + per_example(std, z) * z
+
+
+@torch.no_grad()  # on the generator itself: a `with` around a yield would reach into the caller
+def sample(
+    model: Model,
+    x_T: Tensor,
+    schedule: Schedule,
+    taus: Tensor | Sequence[int] | int | None = None,
+    *,
+    eta: float = 0.0,
+    variance: Variance = "eta",
+    clip: float | tuple[float, float] | None = None,
+    kind: Kind = "eps",
+    generator: torch.Generator | None = None,
+    noise: Noise | None = None,
+) -> Iterator[Step]:
+    r"""Walk from x_T down the levels ``taus``, yielding a ``Step`` after each move.
+
+    Args:
+        model: network or oracle, called as model(x_t, t) with t (B,) int64 in 1..T.
+        x_T: (B, *D), the state at level taus[0] (standard normal noise when that is T).
+        taus: strictly decreasing levels, e.g. from ``timesteps``; an int is that many uniform
+            steps; None is all T steps. A first level below T starts from an x_t of yours, a last
+            level above 0 stops early.
+        eta, variance: see ``reverse_step``.
+        clip: bounds of x0, or c for [-c, c]. Clamping x0 alone would break x_t = a x0 + b eps, so
+            eps is derived anew from the clamped x0. Images use 1; None, the default, suits data
+            without bounds: most of a standardised swiss roll lies outside [-1, 1].
+        kind: what the model predicts.
+        generator, noise: where the z of random steps come from: drawn with ``generator``, or
+            noise(i, like) for step i = 0, 1, ... (see ``shared_noise``).
+
+    Raises:
+        ValueError: at the first step, for levels that are not strictly decreasing in 0..T, shapes
+            that do not match, or eps prediction where alpha_bar_t = 0.
+    """
+    check_float(x_T=x_T)
+    levels = levels_of(taus, schedule.T)
+    bounds = _bounds(clip)
+    x = x_T
+    for i, (t, s) in enumerate(pairwise(levels)):
+        eps, x0 = denoise(model, x, t, schedule, kind, bounds)
+        z = None
+        if s > 0 and (eta > 0 or variance == "large"):
+            z = standard_normal(x, generator) if noise is None else noise(i, x)
+        x_s = reverse_step(x0, eps, t, s, schedule, eta=eta, variance=variance, z=z)
+        yield Step(t, s, x, eps, x0, x_s)
+        x = x_s
+
+
+def denoise(
+    model: Model,
+    x_t: Tensor,
+    t: int,
+    schedule: Schedule,
+    kind: Kind = "eps",
+    bounds: tuple[float, float] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The consistent pair (eps, x0) predicted at level t, with x0 clamped to ``bounds``."""
+    output = model(x_t, batch_time(t, x_t))
+    pair = predict(kind, output, x_t, t, schedule)
+    if bounds is not None:
+        pair = predict("x0", pair.x0.clamp(*bounds), x_t, t, schedule)
+    return pair.eps, pair.x0
+
+
+def _bounds(clip: float | tuple[float, float] | None) -> tuple[float, float] | None:
+    if clip is None:
+        return None
+    low, high = clip if isinstance(clip, tuple) else (-clip, clip)
+    if not low < high:
+        raise ValueError(f"clip must be c > 0 or (low, high) with low < high, got clip={clip}")
+    return low, high
+
+
+# ---- the samplers by their papers' names --------------------------------------------------------
+
+
+def ddpm(
+    model: Model,
+    x_T: Tensor,
+    schedule: Schedule,
+    steps: int | None = None,
+    *,
+    sigma2: Literal["beta", "beta_tilde"] = "beta",
+    **options: Any,
+) -> Tensor:
+    """Ancestral sampling, DDPM Algorithm 2: T steps, or fewer on the respaced chain. Returns x_0.
+
+    Args:
+        sigma2: variance of the added noise, beta_t or beta_tilde_t (DDPM sec. 3.2).
+        options: clip, kind, generator, noise as for ``sample``.
+    """
+    check_choice(sigma2, ("beta", "beta_tilde"), "sigma2")
+    variance: Variance = "large" if sigma2 == "beta" else "eta"
+    return _last(sample(model, x_T, schedule, steps, eta=1.0, variance=variance, **options))
+
+
+def ddim(
+    model: Model,
+    x_T: Tensor,
+    schedule: Schedule,
+    steps: int | None = None,
+    *,
+    eta: float = 0.0,
+    spacing: Spacing = "uniform",
+    **options: Any,
+) -> Tensor:
+    """DDIM sampling (DDIM eq. 12) in ``steps`` steps (50, or T if that is less). Returns x_0.
+
+    Args:
+        eta: 0 is deterministic: the same x_T always gives the same x_0.
+        spacing: see ``timesteps``.
+        options: clip, kind, generator, noise as for ``sample``.
+    """
+    taus = timesteps(schedule.T, min(50, schedule.T) if steps is None else steps, spacing)
+    return _last(sample(model, x_T, schedule, taus, eta=eta, **options))
+
+
+def _last(steps: Iterator[Step]) -> Tensor:
+    for step in steps:
+        x = step.x_s
+    return x
+
+
+def progressive_x0(
+    model: Model, x_T: Tensor, schedule: Schedule, taus: Tensor | int | None = None, **options: Any
+) -> Tensor:
+    """The predicted x0 after each step, (steps, B, *D): DDPM sec. 4.3, "progressive generation"."""
+    return torch.stack([step.x0 for step in sample(model, x_T, schedule, taus, **options)])
+
+
+def from_frozen(
+    model: Model,
+    x_t: Tensor,
+    t: int,
+    n: int,
+    schedule: Schedule,
+    *,
+    generator: torch.Generator | None = None,
+    **options: Any,
+) -> Tensor:
+    """n samples of x_0 from one frozen x_t (*D), by ancestral sampling from level t (DDPM fig. 7).
+
+    They share what x_t has already decided: nearly everything at small t, nearly nothing at t = T.
+
+    Returns:
+        (n, *D).
+    """
+    check_time(t, 1, schedule.T)
+    check_count(n, 1, None, "n")
+    start = x_t.expand(n, *x_t.shape)
+    return _last(
+        sample(model, start, schedule, range(t, -1, -1), eta=1.0, generator=generator, **options)
+    )
+
+
+def shared_noise(k: int, generator: torch.Generator | None = None) -> Noise:
+    """Noise for ``sample(noise=...)`` that is one draw for the whole batch in the first k steps.
+
+    Trajectories from one x_T then stay together for k steps and part after that ("repeat_noise" in
+    DDPM's code): the later they part, the more they have in common.
+    """
+
+    def noise(i: int, like: Tensor) -> Tensor:
+        one_draw = like[:1] if i < k else like
+        return standard_normal(one_draw, generator).expand_as(like)
+
+    return noise
+
+
+# ---- what determinism buys: inversion and interpolation ------------------------------------------
+
+
+@torch.no_grad()
+def invert(
+    model: Model,
+    x0: Tensor,
+    schedule: Schedule,
+    taus: Tensor | Sequence[int] | int | None = None,
+    *,
+    kind: Kind = "eps",
+) -> Iterator[Step]:
+    r"""From data to its latent: DDIM's eta = 0 step run upwards (DDIM sec. 4.3, eq. 14).
+
+    x_s = sqrt(alpha_bar_s) x0_hat + sqrt(1 - alpha_bar_s) eps_hat, from level t to the next s > t,
+    with eps_hat read at the level being left. At level 0, where no network is defined, it is read
+    at t = 1 and x0_hat is the data itself.
+
+    Args:
+        x0: (B, *D).
+        taus: the same levels as for ``sample``, decreasing; they are visited in reverse.
+
+    Yields:
+        ``Step`` with s > t; the last ``x_s`` is the latent.
+    """
+    check_float(x0=x0)
+    levels = levels_of(taus, schedule.T)[::-1]
+    x = x0
+    for t, s in pairwise(levels):
+        eps, clean = denoise(model, x, max(t, 1), schedule, kind)
+        if t == 0:
+            clean = x
+        signal, noise = schedule.sqrt_alpha_bar, schedule.sqrt_one_minus_alpha_bar
+        x_s = at(signal, s, x) * clean + at(noise, s, x) * eps
+        yield Step(t, s, x, eps, clean, x_s)
+        x = x_s
+
+
+def reconstruct(
+    model: Model,
+    x0: Tensor,
+    schedule: Schedule,
+    taus: Tensor | int | None = None,
+    *,
+    kind: Kind = "eps",
+) -> Tensor:
+    """x0 -> latent -> x0': invert, then sample with eta = 0 on the same levels (DDIM sec. 5.4)."""
+    latent = _last(invert(model, x0, schedule, taus, kind=kind))
+    return _last(sample(model, latent, schedule, taus, kind=kind))
+
+
+def slerp(a: Tensor, b: Tensor, lam: float | Tensor) -> Tensor:
+    r"""Spherical interpolation, DDIM eq. 67: latents keep the norm that a Gaussian sample has.
+
+    slerp = sin((1-lam) theta)/sin(theta) a + sin(lam theta)/sin(theta) b,
+    with theta the angle between a and b, one per example. (Nearly) parallel vectors are mixed
+    linearly, which is the limit theta -> 0. Opposite vectors define no direction and are mixed
+    linearly too.
+
+    Args:
+        a, b: (B, *D).
+        lam: number, or (B,) tensor; 0 gives a, 1 gives b.
+    """
+    check_same_shape(a=a, b=b)
+    shape = (-1, *[1] * (a.ndim - 1))
+    lam = torch.as_tensor(lam, dtype=a.dtype, device=a.device).expand(len(a)).view(shape)
+    u, v = a.flatten(1), b.flatten(1)
+    cos = (u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1)).clamp(min=torch.finfo(a.dtype).tiny)
+    theta = cos.clamp(-1, 1).acos().view(shape)
+    sin = theta.sin()
+    linear = sin < 1e-4  # below this sin(x)/sin(theta) is x/theta to working precision
+    safe = torch.where(linear, 1.0, sin)
+    on_a = torch.where(linear, 1 - lam, ((1 - lam) * theta).sin() / safe)
+    on_b = torch.where(linear, lam, (lam * theta).sin() / safe)
+    return on_a * a + on_b * b
+
+
+def interpolate(
+    model: Model,
+    latent_a: Tensor,
+    latent_b: Tensor,
+    lams: Sequence[float] | Tensor,
+    schedule: Schedule,
+    taus: Tensor | int | None = None,
+    *,
+    clip: float | tuple[float, float] | None = None,
+    kind: Kind = "eps",
+) -> Tensor:
+    """Deterministic interpolation (DDIM sec. 5.3): slerp two latents, then sample with eta = 0.
+
+    Args:
+        latent_a, latent_b: (B, *D) at level T: noise, or the last ``x_s`` of ``invert``.
+        lams: L numbers; 0 gives the sample of a, 1 that of b.
+
+    Returns:
+        (L, B, *D).
+    """
+    mixed = [slerp(latent_a, latent_b, float(lam)) for lam in lams]
+    flat = torch.cat(mixed)
+    x = _last(sample(model, flat, schedule, taus, clip=clip, kind=kind))
+    return x.view(len(mixed), *latent_a.shape)
+
+
+def interpolate_ddpm(
+    model: Model,
+    x0_a: Tensor,
+    x0_b: Tensor,
+    lams: Sequence[float] | Tensor,
+    t: int,
+    schedule: Schedule,
+    *,
+    generator: torch.Generator | None = None,
+    **options: Any,
+) -> Tensor:
+    r"""Stochastic interpolation (DDPM sec. 4.3): noise both to level t, mix linearly, denoise.
+
+    x_t = (1 - lam) q_sample(x0_a) + lam q_sample(x0_b), then ancestral steps t, t-1, ..., 0. Both
+    ends get the same noise: with two draws the mix would have too little variance, (1-lam)^2 +
+        lam^2 of it,
+    and the chain would start off its level.
+
+    Args:
+        x0_a, x0_b: (B, *D).
+        t: level of the mix: 0 mixes the data itself, T forgets it.
+
+    Returns:
+        (L, B, *D).
+    """
+    check_time(t, 0, schedule.T)
+    eps = standard_normal(x0_a, generator)
+    x_a, x_b = q_sample(x0_a, t, eps, schedule), q_sample(x0_b, t, eps, schedule)
+    flat = torch.cat([(1 - float(lam)) * x_a + float(lam) * x_b for lam in lams])
+    if t > 0:
+        taus = range(t, -1, -1)
+        flat = _last(sample(model, flat, schedule, taus, eta=1.0, generator=generator, **options))
+    return flat.view(len(lams), *x0_a.shape)
