@@ -73,6 +73,29 @@ def check_count(n: int, low: int, high: int | None, name: str) -> None:
         raise ValueError(f"{name} must be {wanted}, got {name}={n!r}")
 
 
+def check_levels(taus: Tensor | Sequence[int], T: int) -> list[int]:
+    """``taus`` as a list of ints; ValueError unless it holds whole numbers in 0..T."""
+    values = taus.tolist() if isinstance(taus, Tensor) else taus
+    if not isinstance(values, Sequence) or not len(values):
+        raise ValueError(f"taus must be a non-empty series of levels in 0..{T}, got {taus!r}")
+    bad = [t for t in values if t != int(t) or not 0 <= t <= T]
+    if bad:
+        raise ValueError(
+            f"taus must hold whole numbers in 0..{T}, got {bad[0]}: use timesteps({T}, steps)"
+        )
+    return [int(t) for t in values]
+
+
+def check_clip(clip: float | Sequence[float] | None) -> tuple[float, float] | None:
+    """The bounds (low, high) meant by ``clip``: c stands for (-c, c), None for no bounds."""
+    if clip is None:
+        return None
+    low, high = clip if isinstance(clip, Sequence) else (-clip, clip)
+    if not low < high:
+        raise ValueError(f"clip must be c > 0 or (low, high) with low < high, got clip={clip}")
+    return low, high
+
+
 def first_bad(mask: Tensor | Sequence[bool]) -> int:
     """Index of the first True in a 1-D mask (for error messages)."""
     return int(torch.as_tensor(mask).nonzero()[0])

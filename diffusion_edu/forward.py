@@ -50,6 +50,7 @@ def q_sample(x0: Tensor, t: Time, eps: Tensor, schedule: Schedule) -> Tensor:
     Returns:
         (B, *D).
     """
+    check_float(x0=x0, eps=eps)
     check_same_shape(x0=x0, eps=eps)
     signal, noise = at(schedule.sqrt_alpha_bar, t, x0), at(schedule.sqrt_one_minus_alpha_bar, t, x0)
     return signal * x0 + noise * eps

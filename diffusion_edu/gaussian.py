@@ -90,7 +90,7 @@ class Gaussian:
         check_same_shape(mean=self.mean, other_mean=other.mean)
         v1, v2 = self.var.expand_as(self.mean), other.var.expand_as(self.mean)
         squared = (self.mean - other.mean) ** 2
-        # With r = v1/v2 - 1 the terms are r - log(1 + r): log1p keeps them precise for small r.
+        # r - log(1 + r) with r = v1/v2 - 1 is log(v2/v1) + v1/v2 - 1 with less cancellation.
         excess = (v1 - v2) / v2
         terms = 0.5 * (excess - torch.log1p(excess) + squared / v2)
         points = (v1 == 0) | (v2 == 0)
@@ -124,8 +124,9 @@ def discretized_log_prob(
             "var must be > 0 in the discretised decoder: at t=1 use beta_1, or beta_tilde_2"
         )
     half = (high - low) / (levels - 1) / 2
-    std = var.to(torch.float64).sqrt()
-    centred = x.to(torch.float64) - mean.to(torch.float64)
+    precise = torch.float32 if x.device.type == "mps" else torch.float64  # mps has no float64
+    std = var.to(precise).sqrt()
+    centred = x.to(precise) - mean.to(precise)
     upper = torch.where(x > high - half, math.inf, (centred + half) / std)
     lower = torch.where(x < low + half, -math.inf, (centred - half) / std)
     return sum_non_batch(_log_normal_mass(lower, upper)).to(x.dtype)

@@ -3,7 +3,7 @@ r"""Training objectives: L_simple, the ELBO and its terms, weights, improved DDP
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -12,8 +12,8 @@ from ._checks import Time, check_choice, check_count, check_float, check_same_sh
 from .forward import q_marginal, q_sample
 from .gaussian import Gaussian, bits_per_dim, discretized_log_prob, standard_normal
 from .posterior import q_posterior
-from .prediction import Kind, Model, Prediction, batch_time, predict
-from .schedules import Schedule, at
+from .prediction import Kind, Model, batch_time, check_kind, predict
+from .schedules import Schedule, at, lookup
 
 __all__ = [
     "ElboTerms",
@@ -56,7 +56,7 @@ def loss_simple(
     Returns:
         Scalar.
     """
-    check_time(t, 1, schedule.T, batch=len(x0))
+    check_kind(kind, t, schedule)
     x_t = q_sample(x0, t, eps, schedule)
     output = model(x_t, batch_time(t, x0))
     error = (output - _target(kind, x0, eps, x_t, t, schedule)) ** 2
@@ -98,9 +98,11 @@ def loss_weight(
     """
     check_choice(sigma2, ("beta", "beta_tilde"), "sigma2")
     check_time(t, 1, schedule.T)
-    beta = schedule.beta[t]
-    variance = beta if sigma2 == "beta" else schedule.beta_tilde[t]
-    return beta**2 / (2 * variance * schedule.alpha[t] * (1 - schedule.alpha_bar[t]))
+    beta, beta_tilde, alpha, alpha_bar = (
+        lookup(table, t)
+        for table in (schedule.beta, schedule.beta_tilde, schedule.alpha, schedule.alpha_bar)
+    )
+    return beta**2 / (2 * (beta if sigma2 == "beta" else beta_tilde) * alpha * (1 - alpha_bar))
 
 
 def snr_weight(t: Time, schedule: Schedule, kind: Kind) -> Tensor:
@@ -113,9 +115,9 @@ def snr_weight(t: Time, schedule: Schedule, kind: Kind) -> Tensor:
     Returns:
         float64, 0-dim or (B,).
     """
-    check_choice(kind, ("eps", "x0", "v", "score"), "kind")
+    check_choice(kind, get_args(Kind), "kind")
     check_time(t, 1, schedule.T)
-    snr, alpha_bar = schedule.snr[t], schedule.alpha_bar[t]
+    snr, alpha_bar = lookup(schedule.snr, t), lookup(schedule.alpha_bar, t)
     weights = {"eps": torch.ones_like(snr), "x0": snr, "v": alpha_bar, "score": 1 - alpha_bar}
     return weights[kind]
 
@@ -128,10 +130,11 @@ def min_snr_weight(t: Time, schedule: Schedule, kind: Kind = "eps", gamma: float
     Returns:
         float64, 0-dim or (B,).
     """
-    if gamma <= 0:
+    if not gamma > 0:
         raise ValueError(f"gamma must be > 0, got gamma={gamma}")
-    clipped = (gamma / schedule.snr[t]).clamp(max=1)  # min(SNR, gamma)/SNR, also where SNR = 0
-    return clipped * snr_weight(t, schedule, kind)
+    weight = snr_weight(t, schedule, kind)
+    clipped = (gamma / lookup(schedule.snr, t)).clamp(max=1)  # min(SNR, gamma)/SNR; 1 at SNR = 0
+    return clipped * weight
 
 
 # ---- the variational bound -----------------------------------------------------------------------
@@ -174,6 +177,7 @@ def elbo(
     sigma2: Sigma2 = "beta",
     decoder: Decoder = "discretized",
     grid: tuple[float, float, int] = (-1.0, 1.0, 256),
+    eps: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> ElboTerms:
     r"""The terms of the variational bound, DDPM eq. 5, for data of any shape.
@@ -187,7 +191,8 @@ def elbo(
         decoder: "discretized" is DDPM eq. 13 (a probability: bits/dim is a code length);
             "gaussian" is the density N(x_0; mean, sigma_1^2) for continuous data (may be negative).
         grid: (low, high, levels) of the discretised decoder; by default 8-bit images in [-1, 1].
-        generator: draws the one x_t per example and t.
+        eps: (T, B, *D), the noise in x_1, ..., x_T: one x_t per example and t; drawn from
+            ``generator`` when missing.
 
     Raises:
         ValueError: discretised decoder and data off its grid.
@@ -200,7 +205,8 @@ def elbo(
     unit = Gaussian(torch.zeros_like(x0), torch.ones_like(x0[:1]))
     terms = []
     for t in range(1, schedule.T + 1):
-        x_t = q_sample(x0, t, standard_normal(x0, generator), schedule)
+        z = standard_normal(x0, generator) if eps is None else eps[t - 1]
+        x_t = q_sample(x0, t, z, schedule)
         p = _p_theta(model, x_t, t, schedule, kind, sigma2)
         terms.append(
             _L_0(x0, p, decoder, grid) if t == 1 else q_posterior(x_t, x0, t, schedule).kl(p)
@@ -219,7 +225,7 @@ def _p_theta(
         variance = learned_variance(v, t, schedule)
     else:
         variance = at(_decoder_safe(schedule, sigma2), t, x_t)
-    pair: Prediction = predict(kind, output, x_t, t, schedule)
+    pair = predict(kind, output, x_t, t, schedule)
     return Gaussian(q_posterior(x_t, pair.x0, t, schedule).mean, variance)
 
 
@@ -260,7 +266,8 @@ def learned_variance(v: Tensor, t: Time, schedule: Schedule) -> Tensor:
     sigma^2 = exp( u log beta_t + (1 - u) log beta_tilde_t ),  u = (v + 1)/2
 
     A network with learned variance returns 2C channels: the prediction, then v, which is -1 for
-    beta_tilde and 1 for beta.
+    beta_tilde and 1 for beta. Only the losses read v: to sample, give ``sample`` the first half,
+    lambda x, t: model(x, t).chunk(2, dim=1)[0], and a fixed variance.
 
     Args:
         v: (B, *D), any real numbers.
@@ -297,12 +304,15 @@ def loss_vlb(
         (B,) bits/dim.
     """
     check_time(t, 1, schedule.T, batch=len(x0))
+    if decoder == "discretized":
+        _check_on_grid(x0, grid)
+    t = batch_time(t, x0)
     x_t = q_sample(x0, t, eps, schedule)
     p = _p_theta(model, x_t, t, schedule, kind, sigma2)
     # Where t = 1 the posterior has variance 0 and its KL is infinite, with NaN gradients: put any
     # level there, and select L_0 afterwards.
     q = q_posterior(x_t, x0, t, schedule)
-    first = t.to(x0.device) == 1
+    first = t == 1
     broad = first.view(-1, *[1] * (x0.ndim - 1))
     kl = Gaussian(q.mean, torch.where(broad, p.var.detach(), q.var)).kl(p)
     nats = torch.where(first, _L_0(x0, p, decoder, grid), kl)
@@ -328,6 +338,7 @@ def loss_hybrid(
     Returns:
         Scalar.
     """
+    check_time(t, 1, schedule.T, batch=len(x0))
     x_t = q_sample(x0, t, eps, schedule)
     prediction, v = model(x_t, batch_time(t, x0)).chunk(2, dim=1)
     frozen = torch.cat([prediction.detach(), v], dim=1)
@@ -357,7 +368,8 @@ class ImportanceSampler:
         if (self.seen < self.history).any():
             return torch.full((self.T,), 1 / self.T, dtype=torch.float64)
         p = (self.losses**2).mean(1).sqrt()
-        return (1 - self.uniform) * p / p.sum() + self.uniform / self.T
+        share = p / p.sum() if p.sum() > 0 else torch.full_like(p, 1 / self.T)
+        return (1 - self.uniform) * share + self.uniform / self.T
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """(t (n,) int64 in 1..T, weights (n,) float64)."""
@@ -368,6 +380,7 @@ class ImportanceSampler:
     def update(self, t: Tensor, losses: Tensor) -> None:
         """Record the unweighted losses (n,) seen at t (n,)."""
         check_same_shape(t=t, losses=losses)
+        check_time(t, 1, self.T)
         for i, loss in zip((t - 1).tolist(), losses.detach().tolist(), strict=True):
             self.losses[i, self.seen[i] % self.history] = loss
             self.seen[i] += 1

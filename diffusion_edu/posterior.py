@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ._checks import Time, check_same_shape, check_time
 from .gaussian import Gaussian
-from .schedules import Schedule, at, per_example
+from .schedules import Schedule, at, lookup, per_example
 
 __all__ = ["ddim_sigma", "q_posterior", "q_sigma", "q_sigma_forward"]
 
@@ -47,7 +47,7 @@ def ddim_sigma(t: Time, s: Time, eta: float, schedule: Schedule) -> Tensor:
     _check_pair(t, s, schedule)
     if not eta >= 0:
         raise ValueError(f"eta must be >= 0 (0 is DDIM, 1 is DDPM), got eta={eta}")
-    ab_t, ab_s = schedule.alpha_bar[t], schedule.alpha_bar[s]
+    ab_t, ab_s = lookup(schedule.alpha_bar, t), lookup(schedule.alpha_bar, s)
     return eta * ((1 - ab_s) / (1 - ab_t)).sqrt() * (1 - ab_t / ab_s).sqrt()
 
 
@@ -72,11 +72,12 @@ def q_sigma(
     """
     check_same_shape(x_t=x_t, x0=x0)
     _check_pair(t, s, schedule, batch=len(x_t))
+    sigma = _check_sigma(sigma, len(x_t))
     noise_t = at(schedule.sqrt_one_minus_alpha_bar, t, x_t)
     eps = (x_t - at(schedule.sqrt_alpha_bar, t, x_t) * x0) / noise_t
     direction = per_example(direction_weight(s, sigma, schedule), x_t)
     mean = at(schedule.sqrt_alpha_bar, s, x_t) * x0 + direction * eps
-    return Gaussian(mean, per_example(torch.as_tensor(sigma, dtype=torch.float64) ** 2, x_t))
+    return Gaussian(mean, per_example(sigma**2, x_t))
 
 
 def q_sigma_forward(
@@ -98,9 +99,10 @@ def q_sigma_forward(
     check_same_shape(x_s=x_s, x0=x0)
     check_time(s, 1, schedule.T, batch=len(x_s), name="s")
     _check_pair(t, s, schedule, batch=len(x_s))
-    noise_t, noise_s = 1 - schedule.alpha_bar[t], 1 - schedule.alpha_bar[s]
+    sigma = _check_sigma(sigma, len(x_s))
+    noise_t, noise_s = 1 - lookup(schedule.alpha_bar, t), 1 - lookup(schedule.alpha_bar, s)
     slope = direction_weight(s, sigma, schedule) * noise_t.sqrt() / noise_s
-    var = noise_t * torch.as_tensor(sigma, dtype=torch.float64) ** 2 / noise_s
+    var = noise_t * sigma**2 / noise_s
     residual = x_s - at(schedule.sqrt_alpha_bar, s, x_s) * x0
     mean = at(schedule.sqrt_alpha_bar, t, x_s) * x0 + per_example(slope, x_s) * residual
     return Gaussian(mean, per_example(var, x_s))
@@ -114,9 +116,20 @@ def _check_pair(t: Time, s: Time, schedule: Schedule, batch: int | None = None) 
         raise ValueError(f"s must be below t (a step back goes from t to s), got s={s}, t={t}")
 
 
-def direction_weight(s: Time, sigma: Tensor | float, schedule: Schedule) -> Tensor:
+def _check_sigma(sigma: Tensor | float, batch: int) -> Tensor:
+    sigma = torch.as_tensor(sigma, dtype=torch.float64).cpu()
+    if sigma.ndim > 0 and sigma.shape != (batch,):
+        raise ValueError(
+            f"sigma must be a number or have shape ({batch},), got {tuple(sigma.shape)}"
+        )
+    if not bool((sigma >= 0).all()):
+        raise ValueError(f"sigma must be >= 0, got {sigma.min():.6g}: it is a standard deviation")
+    return sigma
+
+
+def direction_weight(s: Time, sigma: Tensor, schedule: Schedule) -> Tensor:
     """sqrt(1 - alpha_bar_s - sigma^2) in float64: the weight of eps in q_sigma."""
-    room = 1 - schedule.alpha_bar[s] - torch.as_tensor(sigma, dtype=torch.float64) ** 2
+    room = 1 - lookup(schedule.alpha_bar, s) - sigma**2
     if not bool((room >= -1e-12).all()):
         raise ValueError(
             f"sigma^2 must be at most 1 - alpha_bar_s, exceeded by {-room.min():.3g} at "

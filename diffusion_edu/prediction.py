@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ._checks import Time, check_choice, check_same_shape, check_time
-from .schedules import Schedule, at
+from .schedules import Schedule, at, lookup
 
 __all__ = ["Kind", "Model", "Prediction", "guided", "predict"]
 
@@ -45,23 +45,34 @@ def predict(kind: Kind, output: Tensor, x_t: Tensor, t: Time, schedule: Schedule
         ValueError: unknown kind; or alpha_bar_t = 0 with kind "eps" or "score": pure noise carries
             no trace of x0, so x0 = 0/0 there.
     """
-    check_choice(kind, get_args(Kind), "kind")
     check_same_shape(x_t=x_t, output=output)
-    check_time(t, 1, schedule.T, batch=len(x_t))
-    if kind in ("eps", "score") and bool((schedule.alpha_bar[t] == 0).any()):
+    check_kind(kind, t, schedule)
+    a, b = at(schedule.sqrt_alpha_bar, t, x_t), at(schedule.sqrt_one_minus_alpha_bar, t, x_t)
+    eps, x0 = eps_and_x0(kind, output, x_t, a, b)
+    return Prediction(eps, x0, v=a * eps - b * x0, score=-eps / b)
+
+
+def eps_and_x0(
+    kind: Kind, output: Tensor, x_t: Tensor, a: Tensor, b: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The two halves of x_t = a x0 + b eps, from a network's output (formulas: ``predict``)."""
+    if kind == "x0":
+        return (x_t - a * output) / b, output
+    if kind == "v":
+        return b * x_t + a * output, a * x_t - b * output
+    eps = output if kind == "eps" else -b * output
+    return eps, (1 / a) * x_t - (b / a) * eps
+
+
+def check_kind(kind: str, t: Time, schedule: Schedule) -> None:
+    """Raise ValueError for an unknown kind, t outside 1..T, or eps and score at alpha_bar_t = 0."""
+    check_choice(kind, get_args(Kind), "kind")
+    check_time(t, 1, schedule.T)
+    if kind in ("eps", "score") and bool((lookup(schedule.alpha_bar, t) == 0).any()):
         raise ValueError(
             f"kind={kind!r} cannot be used where alpha_bar_t = 0 ({schedule.name!r} at "
             f"t={schedule.T}): x_t is pure noise there; predict x0 or v instead"
         )
-    a, b = at(schedule.sqrt_alpha_bar, t, x_t), at(schedule.sqrt_one_minus_alpha_bar, t, x_t)
-    if kind == "x0":
-        x0, eps = output, (x_t - a * output) / b
-    elif kind == "v":
-        x0, eps = a * x_t - b * output, b * x_t + a * output
-    else:
-        eps = output if kind == "eps" else -b * output
-        x0 = (x_t - b * eps) / a
-    return Prediction(eps, x0, output if kind == "v" else a * eps - b * x0, -eps / b)
 
 
 def batch_time(t: Time, like: Tensor) -> Tensor:

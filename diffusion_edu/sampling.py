@@ -9,12 +9,20 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from ._checks import check_choice, check_count, check_float, check_same_shape, check_time
+from ._checks import (
+    Time,
+    check_choice,
+    check_clip,
+    check_count,
+    check_float,
+    check_same_shape,
+    check_time,
+)
 from .forward import q_sample
 from .gaussian import standard_normal
 from .posterior import ddim_sigma, direction_weight
-from .prediction import Kind, Model, batch_time, predict
-from .schedules import Schedule, at, per_example
+from .prediction import Kind, Model, batch_time, check_kind, eps_and_x0, predict
+from .schedules import Schedule, at, lookup, per_example
 from .spacing import Spacing, levels_of, timesteps
 
 __all__ = [
@@ -53,8 +61,8 @@ class Step(NamedTuple):
 def reverse_step(
     x0: Tensor,
     eps: Tensor,
-    t: int,
-    s: int,
+    t: Time,
+    s: Time,
     schedule: Schedule,
     *,
     eta: float = 0.0,
@@ -74,25 +82,36 @@ def reverse_step(
 
     Args:
         x0, eps: (B, *D), the prediction at x_t = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps.
+        t, s: int or (B,) int64 with 0 <= s < t <= T.
         z: (B, *D) standard normal; needed when the step is random and s > 0.
 
     Returns:
         x_s (B, *D).
     """
-    check_choice(variance, get_args(Variance), "variance")
-    sigma = ddim_sigma(t, s, 1.0 if variance == "large" else eta, schedule)
-    direction = direction_weight(s, sigma, schedule)
-    mean = at(schedule.sqrt_alpha_bar, s, x0) * x0 + per_example(direction, eps) * eps
-    std = sigma if variance == "eta" else (1 - schedule.alpha_bar[t] / schedule.alpha_bar[s]).sqrt()
-    if s == 0 or std == 0:
+    check_same_shape(x0=x0, eps=eps)
+    signal, direction, std = _step_coefficients(t, s, schedule, eta, variance)
+    mean = per_example(signal, x0) * x0 + per_example(direction, x0) * eps
+    if not std.any():
         return mean
     if z is None:
         raise ValueError(
-            f"z must be given: the step {t} -> {s} with eta={eta}, variance={variance!r} "
+            f"z must be given: a step {t} -> {s} with eta={eta}, variance={variance!r} "
             "is random; pass standard normal noise of the shape of x0"
         )
     check_same_shape(x0=x0, z=z)
-    return mean + per_example(std, z) * z
+    return mean + per_example(std, x0) * z
+
+
+def _step_coefficients(
+    t: Time, s: Time, schedule: Schedule, eta: float, variance: Variance
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The factors of x0, eps and z in the step t -> s, in float64."""
+    check_choice(variance, get_args(Variance), "variance")
+    sigma = ddim_sigma(t, s, 1.0 if variance == "large" else eta, schedule)
+    ab_t, ab_s = lookup(schedule.alpha_bar, t), lookup(schedule.alpha_bar, s)
+    std = (1 - ab_t / ab_s).sqrt() if variance == "large" else sigma
+    std = torch.where(ab_s < 1, std, 0.0)  # no noise on the step to level 0
+    return ab_s.sqrt(), direction_weight(s, sigma, schedule), std
 
 
 @torch.no_grad()  # on the generator itself: a `with` around a yield would reach into the caller
@@ -130,42 +149,26 @@ def sample(
             that do not match, or eps prediction where alpha_bar_t = 0.
     """
     check_float(x_T=x_T)
-    levels = levels_of(taus, schedule.T)
-    bounds = _bounds(clip)
+    pairs = list(pairwise(levels_of(taus, schedule.T)))
+    t_all, s_all = torch.tensor(pairs).T
+    check_kind(kind, t_all, schedule)
+    bounds = check_clip(clip)
+    # The coefficients of all steps at once, from float64: the loop is left with the sampler alone.
+    rates = schedule.sqrt_alpha_bar[t_all], schedule.sqrt_one_minus_alpha_bar[t_all]
+    factors = _step_coefficients(t_all, s_all, schedule, eta, variance)
+    coefficients = zip(*(v.to(x_T.dtype).unbind() for v in (*rates, *factors)), strict=True)
     x = x_T
-    for i, (t, s) in enumerate(pairwise(levels)):
-        eps, x0 = denoise(model, x, t, schedule, kind, bounds)
-        z = None
-        if s > 0 and (eta > 0 or variance == "large"):
-            z = standard_normal(x, generator) if noise is None else noise(i, x)
-        x_s = reverse_step(x0, eps, t, s, schedule, eta=eta, variance=variance, z=z)
+    for i, ((t, s), (a, b, on_x0, on_eps, std)) in enumerate(zip(pairs, coefficients, strict=True)):
+        output = model(x, batch_time(t, x))
+        check_same_shape(x_t=x, output=output)
+        eps, x0 = eps_and_x0(kind, output, x, a, b)
+        if bounds is not None:
+            eps, x0 = eps_and_x0("x0", x0.clamp(*bounds), x, a, b)
+        x_s = on_x0 * x0 + on_eps * eps
+        if std > 0:
+            x_s = x_s + std * (standard_normal(x, generator) if noise is None else noise(i, x))
         yield Step(t, s, x, eps, x0, x_s)
         x = x_s
-
-
-def denoise(
-    model: Model,
-    x_t: Tensor,
-    t: int,
-    schedule: Schedule,
-    kind: Kind = "eps",
-    bounds: tuple[float, float] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The consistent pair (eps, x0) predicted at level t, with x0 clamped to ``bounds``."""
-    output = model(x_t, batch_time(t, x_t))
-    pair = predict(kind, output, x_t, t, schedule)
-    if bounds is not None:
-        pair = predict("x0", pair.x0.clamp(*bounds), x_t, t, schedule)
-    return pair.eps, pair.x0
-
-
-def _bounds(clip: float | tuple[float, float] | None) -> tuple[float, float] | None:
-    if clip is None:
-        return None
-    low, high = clip if isinstance(clip, tuple) else (-clip, clip)
-    if not low < high:
-        raise ValueError(f"clip must be c > 0 or (low, high) with low < high, got clip={clip}")
-    return low, high
 
 
 # ---- the samplers by their papers' names --------------------------------------------------------
@@ -176,7 +179,6 @@ def ddpm(
     x_T: Tensor,
     schedule: Schedule,
     steps: int | None = None,
-    *,
     sigma2: Literal["beta", "beta_tilde"] = "beta",
     **options: Any,
 ) -> Tensor:
@@ -293,7 +295,8 @@ def invert(
     levels = levels_of(taus, schedule.T)[::-1]
     x = x0
     for t, s in pairwise(levels):
-        eps, clean = denoise(model, x, max(t, 1), schedule, kind)
+        output = model(x, batch_time(max(t, 1), x))
+        eps, clean, *_ = predict(kind, output, x, max(t, 1), schedule)
         if t == 0:
             clean = x
         signal, noise = schedule.sqrt_alpha_bar, schedule.sqrt_one_minus_alpha_bar
@@ -303,16 +306,11 @@ def invert(
 
 
 def reconstruct(
-    model: Model,
-    x0: Tensor,
-    schedule: Schedule,
-    taus: Tensor | int | None = None,
-    *,
-    kind: Kind = "eps",
+    model: Model, x0: Tensor, schedule: Schedule, taus: Tensor | int | None = None, **options: Any
 ) -> Tensor:
     """x0 -> latent -> x0': invert, then sample with eta = 0 on the same levels (DDIM sec. 5.4)."""
-    latent = _last(invert(model, x0, schedule, taus, kind=kind))
-    return _last(sample(model, latent, schedule, taus, kind=kind))
+    latent = _last(invert(model, x0, schedule, taus, **options))
+    return _last(sample(model, latent, schedule, taus, **options))
 
 
 def slerp(a: Tensor, b: Tensor, lam: float | Tensor) -> Tensor:
@@ -334,7 +332,7 @@ def slerp(a: Tensor, b: Tensor, lam: float | Tensor) -> Tensor:
     cos = (u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1)).clamp(min=torch.finfo(a.dtype).tiny)
     theta = cos.clamp(-1, 1).acos().view(shape)
     sin = theta.sin()
-    linear = sin < 1e-4  # below this sin(x)/sin(theta) is x/theta to working precision
+    linear = sin < 1e-4  # below this sin(x)/sin(theta) is x/theta to 2e-9
     safe = torch.where(linear, 1.0, sin)
     on_a = torch.where(linear, 1 - lam, ((1 - lam) * theta).sin() / safe)
     on_b = torch.where(linear, lam, (lam * theta).sin() / safe)
@@ -348,9 +346,7 @@ def interpolate(
     lams: Sequence[float] | Tensor,
     schedule: Schedule,
     taus: Tensor | int | None = None,
-    *,
-    clip: float | tuple[float, float] | None = None,
-    kind: Kind = "eps",
+    **options: Any,
 ) -> Tensor:
     """Deterministic interpolation (DDIM sec. 5.3): slerp two latents, then sample with eta = 0.
 
@@ -361,9 +357,10 @@ def interpolate(
     Returns:
         (L, B, *D).
     """
+    check_count(len(lams), 1, None, "len(lams)")
     mixed = [slerp(latent_a, latent_b, float(lam)) for lam in lams]
     flat = torch.cat(mixed)
-    x = _last(sample(model, flat, schedule, taus, clip=clip, kind=kind))
+    x = _last(sample(model, flat, schedule, taus, **options))
     return x.view(len(mixed), *latent_a.shape)
 
 
@@ -378,10 +375,11 @@ def interpolate_ddpm(
     generator: torch.Generator | None = None,
     **options: Any,
 ) -> Tensor:
-    r"""Stochastic interpolation (DDPM sec. 4.3): noise both to level t, mix linearly, denoise.
+    r"""Stochastic interpolation (DDPM sec. 4.4): noise both to level t, mix linearly, denoise.
 
-    x_t = (1 - lam) q_sample(x0_a) + lam q_sample(x0_b), then ancestral steps t, t-1, ..., 0. Both
-    ends get the same noise: with two draws the mix would have too little variance, (1-lam)^2 +
+    x_t = (1 - lam) q_sample(x0_a) + lam q_sample(x0_b), then ancestral steps t, t-1, ..., 0. The
+    paper draws the two noises independently; here both ends get the same: with two draws the mix
+    would have too little variance, (1-lam)^2 +
         lam^2 of it,
     and the chain would start off its level.
 
@@ -393,6 +391,7 @@ def interpolate_ddpm(
         (L, B, *D).
     """
     check_time(t, 0, schedule.T)
+    check_count(len(lams), 1, None, "len(lams)")
     eps = standard_normal(x0_a, generator)
     x_a, x_b = q_sample(x0_a, t, eps, schedule), q_sample(x0_b, t, eps, schedule)
     flat = torch.cat([(1 - float(lam)) * x_a + float(lam) * x_b for lam in lams])

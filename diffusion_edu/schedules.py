@@ -20,7 +20,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ._checks import Time, check_count, check_time, first_bad
+from ._checks import Time, check_count, check_levels, check_time, first_bad
 
 __all__ = [
     "Schedule",
@@ -165,14 +165,20 @@ def at(table: Tensor, t: Time, like: Tensor) -> Tensor:
     if not like.is_floating_point():
         raise ValueError(f"x must have a floating dtype, got {like.dtype}: use x.float()")
     check_time(t, 0, len(table) - 1, batch=len(like))
-    return per_example(table[t if isinstance(t, int) else t.cpu()], like)
+    return per_example(lookup(table, t), like)
+
+
+def lookup(table: Tensor, t: Time) -> Tensor:
+    """table[t] in float64 on the CPU, wherever t is: 0-dim for an int, (B,) for a tensor."""
+    return table[t if isinstance(t, int) else t.cpu()]
 
 
 def per_example(values: Tensor, like: Tensor) -> Tensor:
     """Shape and cast float64 values, 0-dim or (B,), to multiply ``like`` (B, *D)."""
     if values.ndim == 0:
         return values.to(like.dtype)
-    return values.to(like.device, like.dtype).view(-1, *[1] * (like.ndim - 1))
+    # Cast before moving: not every device knows float64.
+    return values.to(like.dtype).to(like.device).view(-1, *[1] * (like.ndim - 1))
 
 
 # ---- constructors ------------------------------------------------------------------------------
@@ -211,6 +217,11 @@ def _beta_range(T: int, beta_1: float | None, beta_T: float | None) -> tuple[flo
     return low, high
 
 
+def _ramp(low: float, high: float, T: int) -> Tensor:
+    """T equal steps that end at ``high``, also for T = 1: one step has to do all the noising."""
+    return torch.linspace(low if T > 1 else high, high, T, dtype=torch.float64)
+
+
 def linear(T: int = 1000, beta_1: float | None = None, beta_T: float | None = None) -> Schedule:
     """beta from beta_1 to beta_T in equal steps (DDPM sec. 4).
 
@@ -218,7 +229,7 @@ def linear(T: int = 1000, beta_1: float | None = None, beta_T: float | None = No
     far from noise. Given values are used as they are.
     """
     low, high = _beta_range(T, beta_1, beta_T)
-    return from_betas(torch.linspace(low, high, T, dtype=torch.float64), "linear")
+    return from_betas(_ramp(low, high, T), "linear")
 
 
 def constant(T: int, beta: float) -> Schedule:
@@ -230,8 +241,7 @@ def constant(T: int, beta: float) -> Schedule:
 def quadratic(T: int = 1000, beta_1: float | None = None, beta_T: float | None = None) -> Schedule:
     """sqrt(beta) in equal steps: the "quad" schedule of DDPM's code. Defaults as in ``linear``."""
     low, high = _beta_range(T, beta_1, beta_T)
-    roots = torch.linspace(math.sqrt(low), math.sqrt(high), T, dtype=torch.float64)
-    return from_betas(roots**2, "quadratic")
+    return from_betas(_ramp(math.sqrt(low), math.sqrt(high), T) ** 2, "quadratic")
 
 
 def cosine(T: int = 1000, s: float = 0.008, max_beta: float = MAX_BETA) -> Schedule:
@@ -260,7 +270,7 @@ def sigmoid(
     is a sigmoid here; ``sigmoid_alpha_bar`` is the other published schedule of that name.
     """
     low, high = _beta_range(T, beta_1, beta_T)
-    u = torch.linspace(-span, span, T, dtype=torch.float64)
+    u = _ramp(-span, span, T)
     return from_betas(low + (high - low) * torch.sigmoid(u), "sigmoid")
 
 
@@ -319,9 +329,8 @@ def respace(schedule: Schedule, taus: Tensor | Sequence[int]) -> Schedule:
     Args:
         taus: distinct time steps in any order, e.g. from ``timesteps``; 0 is added when missing.
     """
-    levels = [int(t) for t in taus]
-    if len(set(levels)) != len(levels):
-        raise ValueError(f"taus must be distinct, got {levels}")
+    levels = check_levels(taus, schedule.T)
+    if len(set(levels)) != len(levels) or max(levels) == 0:
+        raise ValueError(f"taus must be distinct levels, one of them above 0, got {levels}")
     kept = torch.tensor(sorted({0, *levels}))
-    check_time(kept, 0, schedule.T, name="taus")
     return Schedule(schedule.alpha_bar[kept], f"{schedule.name}, {len(kept) - 1} of {schedule.T}")

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ._checks import check_choice, check_count
+from ._checks import check_choice, check_count, check_levels
 
 __all__ = ["Spacing", "timesteps"]
 
@@ -52,9 +52,9 @@ def levels_of(taus: Tensor | Sequence[int] | int | None, T: int) -> list[int]:
     """The levels meant by the ``taus`` of a sampler: None is all T steps, an int that many."""
     if taus is None or isinstance(taus, int):
         return timesteps(T, T if taus is None else taus).tolist()
-    levels = [int(t) for t in taus]
+    levels = check_levels(taus, T)
     falling = all(t > s for t, s in pairwise(levels))
-    if len(levels) < 2 or not falling or levels[0] > T or levels[-1] < 0:
+    if len(levels) < 2 or not falling:
         raise ValueError(
             f"taus must be at least two strictly decreasing levels in 0..{T}, got "
             f"{levels}: use timesteps({T}, steps)"
