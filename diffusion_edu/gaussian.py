@@ -28,6 +28,11 @@ def sum_non_batch(x: Tensor) -> Tensor:
     return x.flatten(1).sum(1) if x.ndim > 1 else x
 
 
+def _precise(x: Tensor) -> Tensor:
+    """float64, except on Apple's mps, which has none."""
+    return x if x.device.type == "mps" else x.double()
+
+
 @dataclass(frozen=True)
 class Gaussian:
     """N(mean, diag(var)).
@@ -88,15 +93,15 @@ class Gaussian:
         masses differ, the result is inf.
         """
         check_same_shape(mean=self.mean, other_mean=other.mean)
-        v1, v2 = self.var.expand_as(self.mean), other.var.expand_as(self.mean)
-        squared = (self.mean - other.mean) ** 2
-        # r - log(1 + r) with r = v1/v2 - 1 is log(v2/v1) + v1/v2 - 1 with less cancellation.
+        v1, v2 = _precise(self.var).expand_as(self.mean), _precise(other.var).expand_as(self.mean)
+        squared = (_precise(self.mean) - _precise(other.mean)) ** 2
+        # r - log(1 + r) with r = v1/v2 - 1: two nearly equal variances cancel, hence float64.
         excess = (v1 - v2) / v2
         terms = 0.5 * (excess - torch.log1p(excess) + squared / v2)
         points = (v1 == 0) | (v2 == 0)
         same = (v1 == v2) & (squared == 0)
         edge = torch.where(same, 0.0, torch.full_like(terms, math.inf))
-        return sum_non_batch(torch.where(points, edge, terms))
+        return sum_non_batch(torch.where(points, edge, terms)).to(self.mean.dtype)
 
 
 def discretized_log_prob(
@@ -124,9 +129,7 @@ def discretized_log_prob(
             "var must be > 0 in the discretised decoder: at t=1 use beta_1, or beta_tilde_2"
         )
     half = (high - low) / (levels - 1) / 2
-    precise = torch.float32 if x.device.type == "mps" else torch.float64  # mps has no float64
-    std = var.to(precise).sqrt()
-    centred = x.to(precise) - mean.to(precise)
+    std, centred = _precise(var).sqrt(), _precise(x) - _precise(mean)
     upper = torch.where(x > high - half, math.inf, (centred + half) / std)
     lower = torch.where(x < low + half, -math.inf, (centred - half) / std)
     return sum_non_batch(_log_normal_mass(lower, upper)).to(x.dtype)

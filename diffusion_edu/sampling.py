@@ -246,10 +246,8 @@ def from_frozen(
     """
     check_time(t, 1, schedule.T)
     check_count(n, 1, None, "n")
-    start = x_t.expand(n, *x_t.shape)
-    return _last(
-        sample(model, start, schedule, range(t, -1, -1), eta=1.0, generator=generator, **options)
-    )
+    start, taus = x_t.expand(n, *x_t.shape), range(t, -1, -1)
+    return _last(sample(model, start, schedule, taus, eta=1.0, generator=generator, **options))
 
 
 def shared_noise(k: int, generator: torch.Generator | None = None) -> Noise:
