@@ -21,6 +21,7 @@ __all__ = [
     "elbo",
     "learned_variance",
     "loss_hybrid",
+    "loss_per_example",
     "loss_simple",
     "loss_vlb",
     "loss_weight",
@@ -56,23 +57,33 @@ def loss_simple(
     Returns:
         Scalar.
     """
-    check_kind(kind, t, schedule)
+    losses = loss_per_example(model, x0, t, eps, schedule, kind)
+    if weight is None:
+        return losses.mean()
+    check_same_shape(losses=losses, weight=weight)
+    return (weight.to(losses) * losses).mean()
+
+
+def loss_per_example(
+    model: Model, x0: Tensor, t: Time, eps: Tensor, schedule: Schedule, kind: Kind = "eps"
+) -> Tensor:
+    """``loss_simple`` of each example, (B,): its squared error averaged over its dimensions."""
+    check_time(t, 1, schedule.T, batch=len(x0))
+    check_kind(
+        kind, schedule.T, schedule
+    )  # at T, whatever t is: an error must not depend on a draw
     x_t = q_sample(x0, t, eps, schedule)
     output = model(x_t, batch_time(t, x0))
-    error = (output - _target(kind, x0, eps, x_t, t, schedule)) ** 2
-    if weight is None:
-        return error.mean()
-    check_same_shape(t=batch_time(t, x0), weight=weight)
-    return (weight.to(error) * error.flatten(1).mean(1)).mean()
+    check_same_shape(x_t=x_t, output=output)
+    error = output - _target(kind, x0, eps, x_t, t, schedule)
+    return (error**2).flatten(1).mean(1)
 
 
 def _target(
     kind: Kind, x0: Tensor, eps: Tensor, x_t: Tensor, t: Time, schedule: Schedule
 ) -> Tensor:
-    if kind == "x0":
-        return x0
-    if kind == "eps":
-        return eps
+    if kind in ("x0", "eps"):
+        return x0 if kind == "x0" else eps
     target: Tensor = getattr(predict("x0", x0, x_t, t, schedule), kind)
     return target
 
@@ -183,8 +194,9 @@ def elbo(
     r"""The terms of the variational bound, DDPM eq. 5, for data of any shape.
 
     p_theta(x_{t-1}|x_t) has the mean of q_posterior with the predicted x0 (DDPM eq. 11) and
-    variance sigma_t^2: "beta", "beta_tilde", or "learned" by the network (see
-    ``learned_variance``).
+    variance sigma_t^2: "beta", "beta_tilde", or "learned" by the network (``learned_variance``).
+    beta_tilde is right for data that is one point (DDPM sec. 3.2): for other data the bound then
+    keeps a gap that does not vanish as T grows.
 
     Args:
         x0: (B, *D). For the discretised decoder its values must lie on ``grid``.

@@ -61,7 +61,7 @@ class Schedule:
 
     def __init__(self, alpha_bar: Tensor | Sequence[float], name: str = "custom") -> None:
         # A copy: a later edit of the caller's tensor must not change a schedule in use.
-        table = torch.as_tensor(alpha_bar).detach().to("cpu", torch.float64).clone()
+        table = torch.as_tensor(alpha_bar, dtype=torch.float64).detach().cpu().clone()
         _check_alpha_bar(table)
         self.__dict__.update(alpha_bar=table, name=name, T=len(table) - 1)
 
@@ -191,7 +191,7 @@ def from_betas(betas: Tensor | Sequence[float], name: str = "custom") -> Schedul
         ValueError: a beta is NaN or outside (0, 1). Exactly 1 is allowed at t = T (zero terminal
             SNR).
     """
-    b = torch.as_tensor(betas).detach().to("cpu", torch.float64)
+    b = torch.as_tensor(betas, dtype=torch.float64).detach().cpu()
     if b.ndim != 1 or len(b) < 1:
         raise ValueError(f"betas must have shape (T,) with T >= 1, got {tuple(b.shape)}")
     bad = ~((b > 0) & (b < 1))  # written so that NaN is bad
