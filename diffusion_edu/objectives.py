@@ -69,9 +69,8 @@ def loss_per_example(
 ) -> Tensor:
     """``loss_simple`` of each example, (B,): its squared error averaged over its dimensions."""
     check_time(t, 1, schedule.T, batch=len(x0))
-    check_kind(
-        kind, schedule.T, schedule
-    )  # at T, whatever t is: an error must not depend on a draw
+    # At T, whatever t is: whether this raises must not depend on the draw of t.
+    check_kind(kind, schedule.T, schedule)
     x_t = q_sample(x0, t, eps, schedule)
     output = model(x_t, batch_time(t, x0))
     check_same_shape(x_t=x_t, output=output)
@@ -109,11 +108,9 @@ def loss_weight(
     """
     check_choice(sigma2, ("beta", "beta_tilde"), "sigma2")
     check_time(t, 1, schedule.T)
-    beta, beta_tilde, alpha, alpha_bar = (
-        lookup(table, t)
-        for table in (schedule.beta, schedule.beta_tilde, schedule.alpha, schedule.alpha_bar)
-    )
-    return beta**2 / (2 * (beta if sigma2 == "beta" else beta_tilde) * alpha * (1 - alpha_bar))
+    variance = schedule.beta if sigma2 == "beta" else schedule.beta_tilde
+    weight = schedule.beta**2 / (2 * variance * schedule.alpha * (1 - schedule.alpha_bar))
+    return lookup(weight, t)  # entry 0 is 0/0, and never read
 
 
 def snr_weight(t: Time, schedule: Schedule, kind: Kind) -> Tensor:
