@@ -131,7 +131,7 @@ def snr_weight(t: Time, schedule: Schedule, kind: Kind) -> Tensor:
 
 
 def min_snr_weight(t: Time, schedule: Schedule, kind: Kind = "eps", gamma: float = 5.0) -> Tensor:
-    r"""Min-SNR-gamma weights (Hang et al. 2303.09556 eq. 4-5): min(SNR, gamma) on the x0 loss.
+    r"""Min-SNR-gamma weights (Hang et al. 2303.09556): min(SNR, gamma) on the x0 loss.
 
     In terms of other predictions: min(SNR, gamma)/SNR for eps, min(SNR, gamma)/(SNR + 1) for v.
 

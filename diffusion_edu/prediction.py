@@ -53,15 +53,20 @@ def predict(kind: Kind, output: Tensor, x_t: Tensor, t: Time, schedule: Schedule
 
 
 def eps_and_x0(
-    kind: Kind, output: Tensor, x_t: Tensor, a: Tensor, b: Tensor
+    kind: Kind, output: Tensor, x_t: Tensor, a: Tensor | float, b: Tensor | float
 ) -> tuple[Tensor, Tensor]:
     """The two halves of x_t = a x0 + b eps, from a network's output (formulas: ``predict``)."""
     if kind == "x0":
-        return (x_t - a * output) / b, output
+        return mix(1 / b, x_t, -a / b, output), output
     if kind == "v":
-        return b * x_t + a * output, a * x_t - b * output
+        return mix(b, x_t, a, output), mix(a, x_t, -b, output)
     eps = output if kind == "eps" else -b * output
-    return eps, (1 / a) * x_t - (b / a) * eps
+    return eps, mix(1 / a, x_t, -b / a, eps)
+
+
+def mix(a: Tensor | float, x: Tensor, b: Tensor | float, y: Tensor) -> Tensor:
+    """a x + b y. For numbers in two passes over memory and one new tensor: samplers notice."""
+    return (a * x).add_(y, alpha=b) if isinstance(b, float) else a * x + b * y
 
 
 def check_kind(kind: str, t: Time, schedule: Schedule) -> None:

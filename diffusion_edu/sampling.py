@@ -21,7 +21,7 @@ from ._checks import (
 from .forward import q_sample
 from .gaussian import standard_normal
 from .posterior import ddim_sigma, direction_weight
-from .prediction import Kind, Model, batch_time, check_kind, eps_and_x0, predict
+from .prediction import Kind, Model, batch_time, check_kind, eps_and_x0, mix, predict
 from .schedules import Schedule, at, lookup, per_example
 from .spacing import Spacing, levels_of, timesteps
 
@@ -153,20 +153,23 @@ def sample(
     t_all, s_all = torch.tensor(pairs).T
     check_kind(kind, t_all, schedule)
     bounds = check_clip(clip)
-    # The coefficients of all steps at once, from float64: the loop is left with the sampler alone.
+    # All coefficients at once, in float64: the loop is left with the sampler alone.
     rates = schedule.sqrt_alpha_bar[t_all], schedule.sqrt_one_minus_alpha_bar[t_all]
     factors = _step_coefficients(t_all, s_all, schedule, eta, variance)
-    coefficients = zip(*(v.to(x_T.dtype).unbind() for v in (*rates, *factors)), strict=True)
+    coefficients = torch.stack([*rates, *factors], 1).tolist()
+    times = t_all.to(x_T.device)[:, None].expand(-1, len(x_T)).unbind()
     x = x_T
     for i, ((t, s), (a, b, on_x0, on_eps, std)) in enumerate(zip(pairs, coefficients, strict=True)):
-        output = model(x, batch_time(t, x))
+        output = model(x, times[i])
         check_same_shape(x_t=x, output=output)
         eps, x0 = eps_and_x0(kind, output, x, a, b)
         if bounds is not None:
             eps, x0 = eps_and_x0("x0", x0.clamp(*bounds), x, a, b)
-        x_s = on_x0 * x0 + on_eps * eps
+        x_s = mix(on_x0, x0, on_eps, eps)
         if std > 0:
-            x_s = x_s + std * (standard_normal(x, generator) if noise is None else noise(i, x))
+            z = standard_normal(x, generator) if noise is None else noise(i, x)
+            check_same_shape(x_t=x, z=z)
+            x_s = x_s + std * z
         yield Step(t, s, x, eps, x0, x_s)
         x = x_s
 
@@ -376,10 +379,8 @@ def interpolate_ddpm(
     r"""Stochastic interpolation (DDPM sec. 4.4): noise both to level t, mix linearly, denoise.
 
     x_t = (1 - lam) q_sample(x0_a) + lam q_sample(x0_b), then ancestral steps t, t-1, ..., 0. The
-    paper draws the two noises independently; here both ends get the same: with two draws the mix
-    would have too little variance, (1-lam)^2 +
-        lam^2 of it,
-    and the chain would start off its level.
+    paper noises the two ends independently; here both get the same noise, because a mix of two
+    draws has too little variance, (1-lam)^2 + lam^2 of it, and starts the chain off its level.
 
     Args:
         x0_a, x0_b: (B, *D).

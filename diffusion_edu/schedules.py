@@ -255,7 +255,7 @@ def cosine(T: int = 1000, s: float = 0.008, max_beta: float = MAX_BETA) -> Sched
     check_count(T, 1, None, "T")
     if not 0 < max_beta < 1:
         raise ValueError(f"max_beta must lie in (0, 1), got max_beta={max_beta}")
-    if s < 0:
+    if not s >= 0:
         raise ValueError(f"s must be >= 0, got s={s}")
     f = torch.cos((torch.arange(T + 1, dtype=torch.float64) / T + s) / (1 + s) * math.pi / 2) ** 2
     return from_betas((1 - f[1:] / f[:-1]).clamp(max=max_beta), "cosine")
@@ -277,7 +277,7 @@ def sigmoid(
 def sigmoid_alpha_bar(
     T: int = 1000, start: float = -3.0, end: float = 3.0, tau: float = 1.0
 ) -> Schedule:
-    r"""alpha_bar-sigmoid of Jabri et al. (2212.11972), Algorithm 1, with beta capped at 0.999.
+    r"""alpha_bar-sigmoid of Jabri et al. (2212.11972), with beta capped at 0.999.
 
     alpha_bar_t = (h(end) - h(start + (end - start) t/T)) / (h(end) - h(start)), h(u) =
     logistic(u/tau).
@@ -285,7 +285,7 @@ def sigmoid_alpha_bar(
     check_count(T, 1, None, "T")
     if not start < end:
         raise ValueError(f"start must be below end, got start={start}, end={end}")
-    if tau <= 0:
+    if not tau > 0:
         raise ValueError(f"tau must be > 0, got tau={tau}")
     h = torch.sigmoid(torch.linspace(start, end, T + 1, dtype=torch.float64) / tau)
     alpha_bar = (h[-1] - h) / (h[-1] - h[0])
