@@ -1,0 +1,62 @@
+"""Fixtures shared by the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from torch import Tensor
+
+from diffusion_edu.schedules import Schedule
+
+# deadline=None: the machines these tests run on share their cores
+settings.register_profile(
+    "moderate",
+    deadline=None,
+    max_examples=60,
+    derandomize=True,  # a test that failed yesterday fails today
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("moderate")
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def randn(generator: torch.Generator) -> Callable[..., Tensor]:
+    """Seeded float64 standard normal numbers: randn(3, 2)."""
+
+    def draw(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=dtype)
+
+    return draw
+
+
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def gaussian_denoiser() -> Callable[..., Callable[[Tensor, Tensor], Tensor]]:
+    """The exact E[eps | x_t] for data N(mean, var I), in closed form: make(schedule, mean, var)."""
+
+    def make(
+        schedule: Schedule, mean: float = 0.3, var: float = 0.25
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        def model(x_t: Tensor, t: Tensor) -> Tensor:
+            alpha_bar = schedule.alpha_bar[t.cpu()].to(x_t).view(-1, *[1] * (x_t.ndim - 1))
+            noise = 1 - alpha_bar
+            return noise.sqrt() * (x_t - alpha_bar.sqrt() * mean) / (alpha_bar * var + noise)
+
+        return model
+
+    return make
