@@ -20,7 +20,7 @@ from torch import Tensor
 from ._checks import check_choice, check_count, check_float
 from .gaussian import standard_normal
 from .oracles import Denoised
-from .schedules import Schedule
+from .schedules import Schedule, per_example
 
 __all__ = [
     "VPSDE",
@@ -199,7 +199,7 @@ class VPSDE:
 
     def drift(self, x: Tensor, t: float | Tensor) -> Tensor:
         """-1/2 beta(t) x, (B, *D)."""
-        return -0.5 * _column(self.beta(t), x) * x
+        return -0.5 * per_example(self.beta(t), x) * x
 
     def diffusion(self, t: float | Tensor) -> Tensor:
         """sqrt(beta(t)), the factor of dw."""
@@ -360,12 +360,6 @@ def _step(t: float, s: float, x: Tensor, g: Tensor, x_s: Tensor, sde: VPSDE) -> 
     noise_var = float(sde.noise_var(t))
     x0 = (x + noise_var * g) / float(sde.alpha_bar(t).sqrt())
     return ContinuousStep(t, s, x, -math.sqrt(noise_var) * g, x0, x_s)
-
-
-def _column(value: Tensor, like: Tensor) -> Tensor:
-    """0-dim or (B,) -> broadcastable to ``like`` (B, *D), in its dtype."""
-    value = value.to(like.device, like.dtype)
-    return value.view(-1, *[1] * (like.ndim - 1)) if value.ndim else value
 
 
 # ---- oracles in continuous time -----------------------------------------------------------------

@@ -108,8 +108,7 @@ def sliced_wasserstein2(
 def _wasserstein2_1d(p: Tensor, q: Tensor) -> Tensor:
     """Squared W2 of clouds on the line, row by row: (k, n), (k, m) -> (k,)."""
     n, m = p.shape[1], q.shape[1]
-    # Both quantile functions jump only at i/n and j/m. In units of 1/(n m) these are integers:
-    # exact.
+    # Both quantile functions jump only at i/n and j/m: integers, hence exact, in units of 1/(n m).
     jumps = torch.cat([torch.arange(n + 1) * m, torch.arange(m + 1) * n]).unique().to(p.device)
     left, width = jumps[:-1], torch.diff(jumps).to(p.dtype) / (n * m)
     gap = p.sort(1).values[:, left // m] - q.sort(1).values[:, left // n]
