@@ -1,0 +1,116 @@
+"""Networks shipped with the package, and files of the same kind that ``train --export`` writes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .. import schedules
+from .._checks import check_choice
+from ..schedules import Schedule
+from .mlp import MLP
+
+__all__ = ["Pretrained", "build", "pretrained", "pretrained_names"]
+
+FORMAT = "diffusion_edu weights 1"
+WEIGHTS = Path(__file__).parent / "weights"
+SCHEDULES = ("linear", "quadratic", "cosine", "sigmoid", "sigmoid_alpha_bar", "jsd")
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What a weights file says about itself.
+
+    Attributes:
+        name: the data set (see ``toy.load``).
+        recipe: everything needed to train it again: data, net, schedule, config (with the seed).
+        loss: final validation loss (see ``training.evaluate``), L_simple of the averaged weights.
+        mmd2: MMD^2 of DDIM samples to fresh data, one value per seed (see ``training.measure``).
+        mmd2_null: 95th percentile of MMD^2 between two fresh draws of the data.
+        torch: version of torch that trained it.
+        path: the file.
+    """
+
+    name: str
+    recipe: dict[str, Any]
+    loss: float
+    mmd2: tuple[float, ...]
+    mmd2_null: float
+    torch: str
+    path: Path
+
+    @property
+    def seed(self) -> int:
+        """Seed of the training run."""
+        return int(self.recipe["config"]["seed"])
+
+
+def pretrained_names() -> tuple[str, ...]:
+    """Names of the shipped networks."""
+    return tuple(sorted(file.stem for file in WEIGHTS.glob("*.safetensors")))
+
+
+def pretrained(name: str | Path) -> tuple[MLP, Schedule, Pretrained]:
+    """A trained network in eval mode, the schedule it was trained with, and what is known of it.
+
+    Args:
+        name: of a shipped network ("swiss_roll", "moons", "gaussians"), or the path of a
+            ``.safetensors`` file written by ``diffusion-edu train --export``.
+
+    Raises:
+        ValueError: unknown name (the nearest is suggested), or a file that is missing or foreign.
+    """
+    path = Path(name)
+    if path.suffix != ".safetensors":
+        check_choice(name, pretrained_names(), "pretrained network")
+        path = WEIGHTS / f"{name}.safetensors"
+    elif not path.is_file():
+        raise ValueError(
+            f"no file {path}: give the path of a .safetensors file, "
+            f"or one of {', '.join(pretrained_names())}"
+        )
+    tensors, about = _read(path)
+    try:
+        info = Pretrained(path=path, **{k: _plain(v) for k, v in about.items()})
+        model, schedule = build(info.recipe["net"], info.recipe["schedule"])
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be rebuilt into a network: {error}") from error
+    return model.eval().requires_grad_(False), schedule, info
+
+
+def build(net: dict[str, Any], schedule: dict[str, Any]) -> tuple[MLP, Schedule]:
+    """A fresh MLP(**net) for the chain, and the schedule, e.g. {"name": "linear", "T": 1000}."""
+    options = dict(schedule)
+    name = options.pop("name")
+    check_choice(name, SCHEDULES, "schedule")  # the name may come from a file: never any attribute
+    chain: Schedule = getattr(schedules, name)(**options)
+    return MLP(**net, T=chain.T), chain
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} was not written by this library (its format is "
+            f"{metadata.get('format')!r}, not {FORMAT!r}): use train --export"
+        )
+    try:
+        return tensors, {k: json.loads(v) for k, v in metadata.items() if k != "format"}
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} has damaged metadata: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

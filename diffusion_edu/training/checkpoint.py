@@ -1,0 +1,131 @@
+"""One checkpoint file: model, averaged model, optimiser, step, generator, configuration."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from ..schedules import Schedule
+    from .loop import Config, State
+
+__all__ = ["identity", "load_into", "read", "save"]
+
+FORMAT = "diffusion_edu checkpoint 1"
+KEYS = {
+    "format",
+    "identity",
+    "threads",
+    "step",
+    "model",
+    "ema",
+    "updates",
+    "optimizer",
+    "generator",
+}
+
+
+def identity(data: Tensor, schedule: Schedule, config: Config) -> dict[str, Any]:
+    """What must be the same for a resumed run to be the same run, as plain numbers and strings."""
+    return {
+        "config": asdict(config),
+        "schedule": repr(schedule),
+        "schedule crc32": zlib.crc32(schedule.alpha_bar.numpy().tobytes()),
+        "data": f"{tuple(data.shape)} {data.dtype}",
+        "data crc32": zlib.crc32(data.contiguous().numpy().tobytes()),
+    }
+
+
+def save(state: State, path: Path, identity: Mapping[str, Any]) -> None:
+    """Write atomically: a crash at any moment leaves the old file or the new one, never a part."""
+    content = {
+        "format": FORMAT,
+        "identity": dict(identity),
+        "threads": torch.get_num_threads(),
+        "step": state.step,
+        "model": state.model.state_dict(),
+        "ema": state.ema.model.state_dict(),
+        "updates": state.ema.updates,
+        "optimizer": state.optimizer.state_dict(),
+        "generator": state.generator.get_state(),
+    }
+    write_atomically(path, lambda file: torch.save(content, file))
+
+
+def write_atomically(path: Path, write: Any) -> None:
+    """Call write(open binary file) on a new file beside ``path``, then rename it to ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut may leave the new name with an empty file
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The content of a checkpoint; only tensors and plain values are ever built from the file.
+
+    Raises:
+        ValueError: the file is missing, damaged, not ours, or would have to be unpickled.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"no checkpoint at {path}: train without resume first")
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types here, and all mean the same to the user
+        raise ValueError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}): it is damaged, "
+            "or holds objects that would run code when loaded; it was not loaded"
+        ) from error
+    ours = isinstance(content, dict) and content.get("format") == FORMAT
+    if not (ours and content.keys() >= KEYS and isinstance(content["identity"], dict)):
+        raise ValueError(
+            f"{path} is not a checkpoint of this library (expected {FORMAT!r}): "
+            "remove it or choose another directory"
+        )
+    checked: dict[str, Any] = content
+    return checked
+
+
+def load_into(state: State, path: Path, wanted: Mapping[str, Any]) -> None:
+    """Put a checkpoint into ``state``, so that the run goes on where it was written.
+
+    Raises:
+        ValueError: as ``read``, or another network, configuration, schedule or data; it says which.
+    """
+    content = read(path)
+    for key, value in wanted.items():
+        if content["identity"].get(key) != value:
+            raise ValueError(
+                f"{path} belongs to another run: its {key} is "
+                f"{content['identity'].get(key)}, this run has {value}"
+            )
+    if content["threads"] != torch.get_num_threads():
+        warnings.warn(
+            f"{path} was written with {content['threads']} threads and this run has "
+            f"{torch.get_num_threads()}: results agree, but not to the last bit",
+            stacklevel=4,
+        )
+    try:
+        state.model.load_state_dict(content["model"])
+        state.ema.model.load_state_dict(content["ema"])
+        state.optimizer.load_state_dict(content["optimizer"])
+        state.generator.set_state(content["generator"])
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} belongs to another network: {error}") from error
+    state.step, state.ema.updates = content["step"], content["updates"]

@@ -1,0 +1,257 @@
+"""Command line: it writes what the library computes; bad input is one line and exit code 2."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import diffusion_edu
+from diffusion_edu import _lab, cli
+from diffusion_edu.data import location
+from diffusion_edu.nets import pretrained
+from diffusion_edu.sampling import ddim, ddpm
+from diffusion_edu.training import RECIPES, checkpoint, quality, recipe
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+COMMAND = [sys.executable, "-m", "diffusion_edu"]
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    """The commands choose torch's number of threads for their process: undo that."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.app, [str(a) for a in arguments], catch_exceptions=False)
+
+
+def fails(capsys, monkeypatch, *arguments):
+    """stderr of a command that must end with exit code 2."""
+    monkeypatch.setattr(sys, "argv", ["diffusion-edu", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_every_command_explains_itself():
+    """--help of each command exits 0 and shows an example that starts with the program's name."""
+    assert run("--help").exit_code == 0
+    for command in ("lab", "train", "sample"):
+        result = run(command, "--help")
+        assert result.exit_code == 0
+        assert f"diffusion-edu {command}" in result.output
+
+
+def test_info_names_versions_and_places(monkeypatch, tmp_path):
+    """info prints the versions of this package and torch, and the directory the variable names."""
+    monkeypatch.setenv(location.ENV, str(tmp_path))
+    output = run("info").output
+    for word in (diffusion_edu.__version__, torch.__version__, str(tmp_path), "swiss_roll"):
+        assert word in output
+
+
+def test_sample_is_ddim(tmp_path):
+    """sample --seed s writes ddim of randn(n, 2; s), the same numbers in .npy and .csv."""
+    options = ["--model", "moons", "--steps", 7, "--n", 30, "--seed", 3, "--eta", 0.5]
+    assert run("sample", *options, "--out", tmp_path / "a.npy").exit_code == 0
+    assert run("sample", *options, "--out", tmp_path / "a.csv").exit_code == 0
+    model, schedule, _ = pretrained("moons")
+    g = torch.Generator().manual_seed(3)
+    x = ddim(model, torch.randn(30, 2, generator=g), schedule, 7, eta=0.5, generator=g)
+    assert np.allclose(np.load(tmp_path / "a.npy"), x.numpy(), atol=1e-6)
+    table = np.loadtxt(tmp_path / "a.csv", delimiter=",", skiprows=1)
+    assert np.allclose(table, x.numpy(), atol=1e-6)
+
+
+def test_sample_is_ddpm(tmp_path):
+    """sample --sampler ddpm writes ddpm with sigma^2 = beta_t of the same noise."""
+    run("sample", "--sampler", "ddpm", "--steps", 9, "--n", 20, "--out", tmp_path / "a.npy")
+    model, schedule, _ = pretrained("swiss_roll")
+    g = torch.Generator().manual_seed(0)
+    x = ddpm(model, torch.randn(20, 2, generator=g), schedule, 9, generator=g)
+    assert np.allclose(np.load(tmp_path / "a.npy"), x.numpy(), atol=1e-5)
+
+
+def test_sample_draws_a_picture(tmp_path):
+    """A .png shows the points: the picture is not blank, and two samples give two pictures."""
+    from matplotlib.image import imread
+
+    pictures = []
+    for seed in (0, 1):
+        path = tmp_path / "new" / f"{seed}.png"
+        assert run("sample", "--n", 200, "--steps", 5, "--seed", seed, "--out", path).exit_code == 0
+        pictures.append(imread(path))
+    assert pictures[0].std() > 0.01
+    assert not np.array_equal(*pictures)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "--recipe", "swis_roll"], "Did you mean 'swiss_roll'"),
+        (["train", "--recipe", "moons", "--steps", 0], "steps"),
+        (["train", "--recipe", "moons", "--resume", "--out", "/nonexistent"], "no checkpoint"),
+        (["sample", "--model", "moon"], "Did you mean 'moons'"),
+        (["sample", "--n", 0], "n must be"),
+        (["sample", "--steps", 1001], "1001"),
+        (["sample", "--steps", 0], "got"),
+        (["sample", "--eta", 1.5], "eta"),
+        (["sample", "--sampler", "ddpm", "--eta", 0.5], "eta"),
+        (["sample", "--out", "x.jpg"], ".npy, .csv, .png"),
+        (["sample", "--sampler", "dpm"], "ddim"),
+        (["lab", "none.ipynb"], "none.ipynb"),
+        (["lab", "--ServerApp.token="], "token"),
+        (["lab", "--IdentityProvider.token=''"], "token"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(capsys, monkeypatch, arguments, words):
+    """Bad input: exit code 2, and an error on stderr that names it, without a traceback."""
+    message = fails(capsys, monkeypatch, *arguments)
+    assert words in message
+    assert "Traceback" not in message
+
+
+def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(tmp_path):
+    """SIGINT during train: exit code 130, the command to go on with, and a usable checkpoint."""
+    out = tmp_path / "run"
+    line = [*COMMAND, "train", "--recipe", "moons", "--steps", "50000", "--out", str(out)]
+    process = subprocess.Popen(line, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True,
+                               stderr=subprocess.DEVNULL)  # fmt: skip
+    while not (out / "checkpoint.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"train --recipe moons --out {out} --resume" in output
+    state = checkpoint.read(out / "checkpoint.pt")
+    assert state["step"] % recipe("moons").config.every == 0
+    assert 0 < state["step"] < 50_000
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """The moons recipe with small batches, and a cheap measurement of what it made."""
+    monkeypatch.setitem(RECIPES, "moons", recipe("moons").with_config(batch=8, every=5, steps=20))
+    monkeypatch.setattr(quality, "POINTS", 300)
+    monkeypatch.setattr(quality, "null_mmd2", lambda data: 1e-4)
+    return ["train", "--recipe", "moons"]
+
+
+def test_train_in_two_parts_is_train_at_once(quick, tmp_path, monkeypatch):
+    """Stopped, then --resume: the weights of one run, and --export writes what pretrained reads."""
+    whole, parts, file = tmp_path / "whole", tmp_path / "parts", tmp_path / "moons.safetensors"
+    assert run(*quick, "--steps", 15, "--out", whole).exit_code == 0
+    with monkeypatch.context() as patch:
+        presses = iter([False, True])
+        patch.setattr(cli._CtrlC, "__bool__", lambda self: next(presses))
+        assert run(*quick, "--steps", 15, "--out", parts).exit_code == 130
+    assert checkpoint.read(parts / "checkpoint.pt")["step"] == 10
+    assert run(*quick, "--out", parts, "--resume", "--export", file).exit_code == 0
+    a, b = checkpoint.read(whole / "checkpoint.pt"), checkpoint.read(parts / "checkpoint.pt")
+    assert a["step"] == b["step"] == 15
+    model, _, info = pretrained(file)
+    assert info.recipe["config"]["steps"] == 15
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, a["ema"][key])
+
+
+def test_train_never_overwrites_unasked(quick, tmp_path, capsys, monkeypatch):
+    """A second train in the same directory needs --resume or --overwrite, and the same options."""
+    assert run(*quick, "--out", tmp_path).exit_code == 0
+    assert "--overwrite" in fails(capsys, monkeypatch, *quick, "--out", tmp_path)
+    message = fails(capsys, monkeypatch, *quick, "--out", tmp_path, "--resume", "--seed", 9)
+    assert "begun with seed=0" in message
+    assert run(*quick, "--out", tmp_path, "--overwrite", "--seed", 9).exit_code == 0
+
+
+# ---- lab -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    path = tmp_path / "a.ipynb"
+    path.write_text('{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
+    return path
+
+
+def test_lab_passes_options_through(notebook):
+    """command: the notebook, defaults that listen on 127.0.0.1, then every option unchanged."""
+    line = _lab.command([str(notebook), "--no-browser", "--port", "8899"])
+    assert line[1:4] == ["-m", "jupyterlab", str(notebook)]
+    assert line[-3:] == ["--no-browser", "--port", "8899"]
+    assert "--ServerApp.ip=127.0.0.1" in line
+    assert ("--allow-root" in line) == (os.geteuid() == 0)
+    assert not any("token" in word or "password" in word for word in line)
+    assert "--ServerApp.ip=127.0.0.1" not in _lab.command([str(notebook), "--ip=0.0.0.0"])
+
+
+def test_lab_opens_the_tour_of_the_checkout_or_a_copy(tmp_path, monkeypatch):
+    """Without NOTEBOOK: the checkout's tour; else packaged notebooks, never copied over yours."""
+    source = tmp_path / "source"
+    (source / "notebooks").mkdir(parents=True)
+    (source / "notebooks" / _lab.TOUR).write_text("{}")
+    monkeypatch.setattr(_lab, "checkout", lambda: source)
+    assert _lab.command(["--no-browser"])[3] == str(source / "notebooks" / _lab.TOUR)
+    target = tmp_path / "target"
+    _lab.copy_missing(source, target)
+    copied = target / "notebooks" / _lab.TOUR
+    assert copied.read_text() == "{}"
+    copied.write_text("mine")
+    (source / "notebooks" / "new.ipynb").write_text("new")
+    _lab.copy_missing(source, target)
+    assert copied.read_text() == "mine"
+    assert (target / "notebooks" / "new.ipynb").read_text() == "new"
+
+
+def test_lab_without_jupyter_says_what_to_install(capsys, monkeypatch):
+    """A missing jupyterlab is exit code 2 and the pip command."""
+    monkeypatch.setattr(_lab, "find_spec", lambda name: None)
+    assert "pip install 'diffusion_edu[lab]'" in fails(capsys, monkeypatch, "lab")
+
+
+def status(url):
+    """HTTP status; Jupyter prints its address a moment before it listens, so try for a while."""
+    for _ in range(300):
+        try:
+            return urllib.request.urlopen(url, timeout=10).status
+        except urllib.error.HTTPError as error:
+            return error.code
+        except urllib.error.URLError:
+            time.sleep(0.1)
+    raise AssertionError(f"nothing listens at {url}")
+
+
+def test_lab_really_starts_asks_for_the_token_and_stops(notebook):
+    """lab serves on 127.0.0.1: 403 without the token, 200 with it; Ctrl-C ends it with code 0."""
+    terminal, keyboard = pty.openpty()  # Jupyter treats Ctrl-C as such only on a terminal
+    line = [*COMMAND, "lab", str(notebook), "--no-browser", "--ServerApp.port=0"]
+    process = subprocess.Popen(line, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True,
+                               stdin=keyboard)  # fmt: skip
+    for text in process.stderr:
+        if found := re.search(r"http://127\.0\.0\.1:(\d+)/lab\S*\?token=(\w{40,})", text):
+            break
+    port, token = found.groups()
+    assert status(f"http://127.0.0.1:{port}/api/contents") == 403
+    assert status(f"http://127.0.0.1:{port}/api/contents?token={token}") == 200
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 0, rest
+    os.close(terminal)
+    os.close(keyboard)

@@ -1,0 +1,116 @@
+"""Networks: the MLP is a function of (x, t, y) example by example; EMA is the average it says."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from diffusion_edu.nets import EMA, MLP
+from diffusion_edu.nets.mlp import time_embedding
+from diffusion_edu.prediction import guided
+
+
+def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
+    """The same network with every weight drawn anew: nothing is zero by initialisation."""
+    g = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, generator=g) / max(1, p.shape[-1]) ** 0.5)
+    return model.eval()
+
+
+@given(st.integers(1, 9), st.integers(1, 4), st.integers(0, 3))
+@settings(max_examples=20, deadline=None)
+def test_examples_do_not_see_each_other(batch, dim, num_classes):
+    """model(x, t)[i] = model(x[i:i+1], t[i:i+1]), (B, dim) -> (B, dim), for every B and dim."""
+    model = randomised(MLP(dim, width=8, depth=2, time_dim=4, num_classes=num_classes))
+    g = torch.Generator().manual_seed(batch)
+    x, t = torch.randn(batch, dim, generator=g), torch.randint(1, 1001, (batch,), generator=g)
+    out = model(x, t)
+    assert out.shape == x.shape
+    alone = torch.cat([model(x[i : i + 1], t[i : i + 1]) for i in range(batch)])
+    assert torch.allclose(out, alone, atol=1e-5)
+
+
+def test_starts_by_predicting_no_noise():
+    """A new network is constant in x and t, so that the first loss is about E eps^2 = 1."""
+    model = MLP()
+    out = model(torch.randn(50, 2), torch.randint(1, 1001, (50,)))
+    assert torch.equal(out, out[:1].expand_as(out))
+    assert out.abs().max() < 0.2
+
+
+def test_time_is_a_fraction_of_the_chain():
+    """With equal weights, MLP(T=1000) at t and MLP(T=100) at t/10 agree: only t/T is seen."""
+    long, short = randomised(MLP(T=1000)), randomised(MLP(T=100))
+    x, t = torch.randn(8, 2), torch.arange(10, 90, 10)
+    assert torch.allclose(long(x, 10 * t), short(x, t), atol=1e-5)
+    assert not torch.allclose(long(x, t), short(x, t), atol=1e-3)
+
+
+@given(st.integers(2, 32).map(lambda k: 2 * k))
+@settings(max_examples=20, deadline=None)
+def test_time_embedding_is_pairs_of_sine_and_cosine(dim):
+    """sin^2 + cos^2 = 1 for each frequency, and different t have different features."""
+    e = time_embedding(torch.arange(1, 1001), dim)
+    assert e.shape == (1000, dim)
+    sin, cos = e.chunk(2, 1)
+    assert torch.allclose(sin**2 + cos**2, torch.ones_like(sin), atol=1e-5)
+    assert torch.pdist(e).min() > 1e-3
+
+
+def test_no_class_is_the_null_class():
+    """model(x, t) = model(x, t, null); guidance 1 and 0 are the conditional and the null model."""
+    model = randomised(MLP(num_classes=3))
+    x, t, y = torch.randn(6, 2), torch.arange(1, 7), torch.tensor([0, 1, 2, 0, 1, 2])
+    assert torch.equal(model(x, t), model(x, t, torch.full((6,), 3)))
+    assert not torch.allclose(model(x, t), model(x, t, y), atol=1e-3)
+    assert torch.allclose(guided(model, y, 1.0)(x, t), model(x, t, y), atol=1e-6)
+    assert torch.allclose(guided(model, y, 0.0)(x, t), model(x, t), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: MLP(width=0), "width"),
+        (lambda: MLP(time_dim=5), "time_dim must be even"),
+        (lambda: MLP()(torch.zeros(1, 2), torch.ones(1).long(), torch.zeros(1).long()), "y was"),
+        (lambda: EMA(MLP(), decay=1.0), "decay"),
+    ],
+)
+def test_bad_input_is_named(call, words):
+    """A ValueError names the argument, its value and the fix."""
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+@given(st.floats(0, 0.9999), st.booleans(), st.integers(1, 30))
+@settings(max_examples=30, deadline=None)
+def test_ema_of_a_constant(decay, warmup, n):
+    """ema_n - w = d_1 d_2 ... d_n (ema_0 - w) when every step sees the same weights w."""
+    start, target = nn.Linear(3, 2).double(), nn.Linear(3, 2).double()
+    ema = EMA(start, decay, warmup)
+    left = 1.0
+    for k in range(n):
+        d = min(decay, (1 + k) / (10 + k)) if warmup else decay
+        assert ema.horizon == pytest.approx(1 / (1 - d))
+        left *= d
+        ema.update(target)
+    expected = target.weight + left * (start.weight - target.weight)
+    assert torch.allclose(ema.model.weight, expected, atol=1e-12)
+    assert ema.updates == n
+
+
+def test_ema_is_a_copy_in_eval_mode():
+    """The average shares no memory with the network, has no gradients, and copies buffers as is."""
+    model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4))
+    ema = EMA(model, 0.9)
+    model(torch.randn(64, 2)).sum().backward()  # moves the running statistics
+    ema.update(model)
+    assert torch.equal(ema.model[1].running_mean, model[1].running_mean)
+    assert ema.model[1].num_batches_tracked == 1
+    assert not ema.model.training
+    assert not any(p.requires_grad for p in ema.model.parameters())
+    pairs = zip(ema.model.parameters(), model.parameters(), strict=True)
+    assert all(a.data_ptr() != b.data_ptr() for a, b in pairs)

@@ -1,0 +1,106 @@
+"""Shipped networks: the files say the truth about how they were made and how good they are."""
+
+import json
+
+import pytest
+import torch
+
+from diffusion_edu.data import toy
+from diffusion_edu.nets.pretrained import WEIGHTS, pretrained, pretrained_names
+from diffusion_edu.oracles import MixtureOracle
+from diffusion_edu.training import RECIPES, evaluate, loop, measure, null_mmd2, recipe
+
+NAMES = sorted(RECIPES)
+
+
+def test_every_recipe_is_shipped():
+    """The shipped names are the committed recipes, each file below 200 kB."""
+    assert list(pretrained_names()) == NAMES
+    for name in NAMES:
+        assert (WEIGHTS / f"{name}.safetensors").stat().st_size < 200_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_metadata_is_the_committed_recipe(name):
+    """The recipe in the file equals the committed one, so training again makes this network."""
+    model, schedule, info = pretrained(name)
+    assert info.recipe == recipe(name).plain()
+    assert info.name == name
+    assert info.seed == recipe(name).config.seed
+    assert torch.equal(schedule.alpha_bar, recipe(name).network()[1].alpha_bar)
+    assert not model.training
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_quoted_loss_is_reproduced(name):
+    """The loss of the loaded network on the recipe's validation set is the quoted one, to 1e-4."""
+    model, schedule, info = pretrained(name)
+    held = loop.validation_set(recipe(name).points()[1], schedule)
+    assert evaluate(model, held, schedule) == pytest.approx(info.loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_quoted_mmd_is_reproduced_and_small(name):
+    """MMD^2 of seed 0 is the quoted one to 2e-6; all quoted ones are <= 1.5 x the null's 95 %."""
+    model, schedule, info = pretrained(name)
+    assert measure(model, schedule, name, seed=0) == pytest.approx(info.mmd2[0], abs=2e-6)
+    assert max(info.mmd2) <= 1.5 * info.mmd2_null
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_quoted_null_is_reproduced(name):
+    """The quoted 95th percentile agrees with one from fewer, smaller draws within 50 %."""
+    quoted = pretrained(name)[2].mmd2_null
+    assert null_mmd2(name, pairs=150, size=400) == pytest.approx(quoted, rel=0.5)
+
+
+def test_loss_is_close_to_the_floor():
+    """The exact denoiser minimises L_simple: the network's loss is above its loss, by < 2 %."""
+    model, schedule, _ = pretrained("gaussians")
+    held = loop.validation_set(toy.gaussians(20_000, seed=8), schedule, n=20_000)
+    oracle = MixtureOracle(*toy.gaussians_mixture(), schedule)
+    floor = loop.noise_loss(oracle, *held, schedule).mean().item()
+    reached = evaluate(model, held, schedule)
+    assert floor < reached < 1.02 * floor
+
+
+def test_a_path_is_as_good_as_a_name(tmp_path):
+    """pretrained(path of a copy) = pretrained(name), weight for weight."""
+    copy = tmp_path / "mine.safetensors"
+    copy.write_bytes((WEIGHTS / "moons.safetensors").read_bytes())
+    a, b = pretrained("moons"), pretrained(copy)
+    for x, y in zip(a[0].parameters(), b[0].parameters(), strict=True):
+        assert torch.equal(x, y)
+    assert b[2].path == copy
+    assert a[2].recipe == b[2].recipe
+
+
+def write(path, **metadata):
+    from safetensors.torch import save_file
+
+    save_file({"w": torch.zeros(2)}, path, metadata=metadata)
+    return path
+
+
+def test_foreign_files_are_refused(tmp_path):
+    """A file that is missing, damaged, foreign or does not fit raises ValueError naming it."""
+    with pytest.raises(ValueError, match="Did you mean 'swiss_roll'"):
+        pretrained("swissroll")
+    with pytest.raises(ValueError, match="no file"):
+        pretrained(tmp_path / "none.safetensors")
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(ValueError, match="not a readable safetensors"):
+        pretrained(tmp_path / "text.safetensors")
+    with pytest.raises(ValueError, match="not written by this library"):
+        pretrained(write(tmp_path / "a.safetensors", format="pt"))
+    ours = {"format": "diffusion_edu weights 1"}
+    with pytest.raises(ValueError, match="damaged metadata"):
+        pretrained(write(tmp_path / "b.safetensors", **ours, recipe="{"))
+    with pytest.raises(ValueError, match="cannot be rebuilt"):
+        pretrained(write(tmp_path / "c.safetensors", **ours, recipe="{}"))
+    plain = {**recipe("moons").plain(), "schedule": {"name": "Schedule"}}
+    about = {"name": "x", "recipe": plain, "loss": 0, "mmd2": [], "mmd2_null": 0, "torch": ""}
+    coded = {key: json.dumps(value) for key, value in about.items()}
+    with pytest.raises(ValueError, match="unknown schedule"):  # never any attribute of the module
+        pretrained(write(tmp_path / "d.safetensors", **ours, **coded))

@@ -1,0 +1,289 @@
+"""Training: the loop is DDPM Algorithm 1, and a stopped run goes on bit for bit."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffusion_edu import schedules
+from diffusion_edu.data import toy
+from diffusion_edu.nets import MLP
+from diffusion_edu.objectives import loss_simple
+from diffusion_edu.training import (
+    RECIPES,
+    Config,
+    Recipe,
+    checkpoint,
+    loop,
+    null_mmd2,
+    recipe,
+    train,
+)
+
+CONFIG = Config(steps=60, batch=32, lr=3e-3, lr_end=0.0, warmup=5, ema=0.9, every=7, seed=4)
+SMALL = Recipe("moons", pool=500, net={"dim": 2, "width": 8, "depth": 1, "time_dim": 4},
+               config=CONFIG)  # fmt: skip
+
+
+def begin(path, resume=False, plan=SMALL):
+    """The generator of records of a small run with its checkpoint at ``path``."""
+    model, schedule = plan.network()
+    data, held = plan.points()
+    return train(model, data, schedule, plan.config, validation=held, checkpoint=path,
+                 resume=resume)  # fmt: skip
+
+
+def same(a, b):
+    """Equal to the last bit, through nested dicts, lists and tensors."""
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+# ---- the loop ------------------------------------------------------------------------------------
+
+
+def test_loss_is_l_simple():
+    """The mean of noise_loss over a batch equals loss_simple on the same x0, t, eps."""
+    model, schedule = SMALL.network()
+    torch.nn.init.normal_(model.leave.weight)
+    x0, t, eps = loop.validation_set(toy.moons(300), schedule, n=200)
+    losses = loop.noise_loss(model, x0, t, eps, schedule)
+    assert losses.shape == (200,)
+    assert losses.mean().item() == pytest.approx(
+        loss_simple(model, x0, t, eps, schedule).item(), rel=1e-6
+    )
+
+
+def test_training_lowers_every_part_of_the_loss():
+    """From eps_hat = 0 (loss 1 at every t) the loss falls for every tenth of 1..T, staying > 0."""
+    config = replace(CONFIG, steps=600, every=300, batch=128, warmup=0, lr=1e-2)
+    net = {"dim": 2, "width": 32, "depth": 2, "time_dim": 8}
+    first, last = begin(None, plan=replace(SMALL, net=net, config=config))
+    assert (first.step, last.step) == (300, 600)
+    assert last.validation < 0.7
+    assert (last.loss_by_t < 1).all()
+    assert (last.loss_by_t > 0).all()
+    assert last.loss_by_t[9] < last.loss_by_t[0]  # pure noise is easy, nearly clean data is not
+
+
+def test_records_account_for_every_step():
+    """loss is the mean over the steps since the last record, hence nearly the mean of its bins."""
+    config = replace(CONFIG, steps=50, batch=1000, every=25)
+    records = list(begin(None, plan=replace(SMALL, config=config)))
+    assert [r.step for r in records] == [25, 50]
+    for r in records:
+        assert r.loss_by_t.shape == (10,)
+        assert r.loss_by_t.mean().item() == pytest.approx(r.loss, rel=0.02)  # equal bins, nearly
+    assert records[-1].lr == config.lr_at(49)
+
+
+@given(st.integers(1, 200), st.integers(0, 50), st.floats(0, 1))
+@settings(max_examples=30)
+def test_learning_rate(steps, warmup, lr_end):
+    """lr rises linearly for ``warmup`` steps, then falls from lr towards lr * lr_end."""
+    config = Config(steps=steps, warmup=warmup, lr=0.5, lr_end=lr_end)
+    values = [config.lr_at(k) for k in range(steps)]
+    up, down = values[:warmup], values[warmup:]
+    assert up == pytest.approx([0.5 * (k + 1) / warmup for k in range(len(up))])
+    assert down == sorted(down, reverse=True)
+    assert down == [] or down[0] == pytest.approx(0.5)
+    assert all(v >= 0.5 * lr_end - 1e-12 for v in down)
+    assert config.lr_at(max(steps, warmup + 1)) >= 0.5 * lr_end - 1e-12
+
+
+def test_uint8_images_train_as_their_float_images():
+    """uint8 data gives the same records as to_float of it: images are mapped batch by batch."""
+    u = torch.randint(0, 256, (40, 2), dtype=torch.uint8)
+    runs = []
+    for data in (u, toy.from_uint8(u)):
+        model, schedule = SMALL.network()
+        runs.append([r.loss for r in train(model, data, schedule, replace(CONFIG, steps=14))])
+    assert runs[0] == runs[1]
+
+
+def test_warns_when_the_chain_does_not_end_in_noise():
+    """snr_T > 1e-3 warns (DDPM's betas, unscaled, at T = 100), snr_T < 1e-3 does not."""
+    config = replace(CONFIG, steps=1)
+    with pytest.warns(UserWarning, match="does not end in noise"):
+        list(train(MLP(T=100), toy.moons(9), schedules.linear(100, 1e-4, 0.02), config))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        list(train(MLP(T=100), toy.moons(9), schedules.linear(100), config))
+
+
+def test_the_global_generator_is_left_alone():
+    """Building, drawing and training neither read nor change torch's global random state."""
+    before = torch.get_rng_state()
+    one = [r.loss for r in begin(None)]
+    assert torch.equal(before, torch.get_rng_state())
+    torch.rand(3)
+    assert one == [r.loss for r in begin(None)]
+
+
+# ---- checkpoints ---------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 7))
+@settings(max_examples=8)
+def test_resumed_equals_uninterrupted(tmp_path_factory, stop):
+    """Training at once = until any record, stop, resume: same records, same checkpoint bits."""
+    folder = tmp_path_factory.mktemp("runs")
+    whole = list(begin(folder / "whole.pt"))
+    first = list(islice(begin(folder / "parts.pt"), stop + 1))
+    rest = list(begin(folder / "parts.pt", resume=True))
+    both = [(r.step, r.loss, r.validation, r.lr) for r in first + rest]
+    assert both == [(r.step, r.loss, r.validation, r.lr) for r in whole]
+    assert same(checkpoint.read(folder / "whole.pt"), checkpoint.read(folder / "parts.pt"))
+
+
+SCRIPT = """
+import sys, torch
+from dataclasses import replace
+from diffusion_edu.training import Config, Recipe, train
+torch.set_num_threads(1)
+config = Config(steps=600, batch=64, lr=3e-3, lr_end=0.0, ema=0.99, every=20, seed=1)
+plan = Recipe("gaussians", pool=2000, net=dict(dim=2, width=16, depth=2, time_dim=8), config=config)
+model, schedule = plan.network()
+for r in train(model, plan.points()[0], schedule, config, checkpoint=sys.argv[1],
+               resume=len(sys.argv) > 2):
+    print(r.step, flush=True)
+"""
+
+
+def test_killed_with_sigkill_and_resumed_equals_uninterrupted(tmp_path):
+    """kill -9 in the middle of a real process, then resume: the same final bits as without."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    line = [sys.executable, "-c", SCRIPT]
+    subprocess.run([*line, tmp_path / "whole.pt"], check=True, env=environment, capture_output=True)
+    victim = subprocess.Popen([*line, tmp_path / "killed.pt"], env=environment,
+                              stdout=subprocess.PIPE, text=True)  # fmt: skip
+    while int(victim.stdout.readline()) < 200:
+        pass
+    victim.send_signal(signal.SIGKILL)
+    assert victim.wait() == -signal.SIGKILL
+    victim.stdout.close()
+    stopped_at = checkpoint.read(tmp_path / "killed.pt")["step"]
+    assert 200 <= stopped_at < 600
+    subprocess.run([*line, tmp_path / "killed.pt", "resume"], check=True, env=environment,
+                   capture_output=True)  # fmt: skip
+    whole, resumed = checkpoint.read(tmp_path / "whole.pt"), checkpoint.read(tmp_path / "killed.pt")
+    assert whole["step"] == 600
+    assert same(whole, resumed)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    """write_atomically: after any failure the old content is there, and nothing else is."""
+    path = tmp_path / "file"
+    checkpoint.write_atomically(path, lambda f: f.write(b"old"))
+
+    def fails(file):
+        file.write(b"new")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.write_atomically(path, fails)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+class Bomb:
+    """An object whose unpickling creates a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@pytest.fixture
+def good(tmp_path):
+    list(begin(tmp_path / "good.pt"))
+    return tmp_path / "good.pt"
+
+
+def test_foreign_files_are_refused_and_never_unpickled(tmp_path, good):
+    """read raises ValueError for pickled code, damage and files not ours; no code runs."""
+    trap = tmp_path / "trap"
+    torch.save({**checkpoint.read(good), "extra": Bomb(trap)}, tmp_path / "bomb.pt")
+    content = good.read_bytes()
+    (tmp_path / "short.pt").write_bytes(content[: len(content) // 2])
+    (tmp_path / "empty.pt").write_bytes(b"")
+    (tmp_path / "text.pt").write_text("not a checkpoint")
+    torch.save({"format": "other"}, tmp_path / "foreign.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    for name in ("bomb", "short", "empty", "text", "foreign", "list", "missing"):
+        with pytest.raises(ValueError, match=f"{name}.pt"):
+            checkpoint.read(tmp_path / f"{name}.pt")
+    assert not trap.exists()
+    assert checkpoint.read(good)["step"] == CONFIG.steps
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"config": replace(CONFIG, lr=1e-3)}, "config"),
+        ({"schedule": {"name": "linear", "T": 1000}}, "schedule"),
+        ({"pool": 400}, "data"),
+        ({"net": {**SMALL.net, "width": 16}}, "network"),
+    ],
+)
+def test_another_run_is_refused(good, change, words):
+    """Resuming with another config, schedule, data or network raises ValueError and says which."""
+    with pytest.raises(ValueError, match=words):
+        list(begin(good, resume=True, plan=replace(SMALL, **change)))
+
+
+# ---- recipes and bad input -----------------------------------------------------------------------
+
+
+def test_recipes_are_plain_values():
+    """recipe(name).plain() survives JSON unchanged, and rebuilds the same weights every time."""
+    import json
+
+    for name in RECIPES:
+        plain = recipe(name).plain()
+        assert json.loads(json.dumps(plain)) == plain
+        a, b = recipe(name).network()[0], recipe(name).network()[0]
+        assert same(a.state_dict(), b.state_dict())
+        assert not same(a.state_dict(), recipe(name).with_config(seed=1).network()[0].state_dict())
+
+
+def test_null_mmd2_scales_as_one_over_n():
+    """The 95th percentile of n MMD^2 between two draws is one number for n = 100 and 400 (50 %)."""
+    small, large = (null_mmd2("gaussians", pairs=100, size=size) for size in (100, 400))
+    assert small == pytest.approx(large, rel=0.5)
+    assert null_mmd2("gaussians", n=100, pairs=20, size=100) > 0
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: recipe("moon"), "Did you mean 'moons'"),
+        (lambda: Config(steps=0), "steps"),
+        (lambda: Config(lr=math.nan), "lr"),
+        (lambda: Config(lr_end=2), "lr_end"),
+        (lambda: begin(None, resume=True).__next__(), "checkpoint="),
+        (lambda: next(train(MLP(), torch.zeros(0, 2), schedules.linear())), "N >= 1"),
+        (lambda: next(train(MLP(), torch.full((3, 2), math.nan), schedules.linear())), "finite"),
+    ],
+)
+def test_bad_input_is_named(call, words):
+    """A ValueError names the argument, its value and the fix."""
+    with pytest.raises(ValueError, match=words):
+        call()
