@@ -267,15 +267,9 @@ def _write_csv(points: Tensor, path: Path) -> None:
 
 
 def _write_png(points: Tensor, path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from .viz.figures import save_scatter
 
-    figure = Figure(figsize=(5, 5), layout="constrained")  # no pyplot: no window, no global state
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.scatter(points[:, 0].numpy(), points[:, 1].numpy(), s=2, alpha=0.5, linewidths=0)
-    axes.set_aspect("equal")
-    figure.savefig(path, dpi=150)
+    save_scatter(points, path)
 
 
 _WRITERS = {".npy": _write_npy, ".csv": _write_csv, ".png": _write_png}

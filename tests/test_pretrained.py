@@ -7,6 +7,7 @@ import torch
 
 from diffusion_edu.data import toy
 from diffusion_edu.nets.pretrained import WEIGHTS, pretrained, pretrained_names
+from diffusion_edu.objectives import loss_per_example
 from diffusion_edu.oracles import MixtureOracle
 from diffusion_edu.training import RECIPES, evaluate, loop, measure, null_mmd2, recipe
 
@@ -60,7 +61,7 @@ def test_loss_is_close_to_the_floor():
     model, schedule, _ = pretrained("gaussians")
     held = loop.validation_set(toy.gaussians(20_000, seed=8), schedule, n=20_000)
     oracle = MixtureOracle(*toy.gaussians_mixture(), schedule)
-    floor = loop.noise_loss(oracle, *held, schedule).mean().item()
+    floor = loss_per_example(oracle, *held, schedule).mean().item()
     reached = evaluate(model, held, schedule)
     assert floor < reached < 1.02 * floor
 

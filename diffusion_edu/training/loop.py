@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from .._checks import check_count
 from ..data.images import to_float
-from ..forward import q_sample
 from ..nets.ema import EMA
+from ..objectives import loss_per_example
 from ..schedules import Schedule
 from . import checkpoint as files
 
@@ -160,7 +160,7 @@ def _step(
     x0 = as_float(data[torch.randint(len(data), (config.batch,), generator=g)]).to(device)
     t = torch.randint(1, schedule.T + 1, (config.batch,), generator=g).to(device)
     eps = torch.randn(x0.shape, generator=g).to(device)
-    losses = noise_loss(state.model.train(), x0, t, eps, schedule)
+    losses = loss_per_example(state.model.train(), x0, t, eps, schedule)
     state.optimizer.zero_grad(set_to_none=True)
     losses.mean().backward()
     nn.utils.clip_grad_norm_(state.model.parameters(), config.clip)
@@ -170,12 +170,6 @@ def _step(
     state.ema.update(state.model)
     state.step += 1
     return t, losses.detach()
-
-
-def noise_loss(model: nn.Module, x0: Tensor, t: Tensor, eps: Tensor, schedule: Schedule) -> Tensor:
-    """||eps - model(x_t, t)||^2 per example and dimension: (B,), DDPM eq. 14."""
-    error: Tensor = eps - model(q_sample(x0, t, eps, schedule), t)
-    return error.square().flatten(1).mean(1)
 
 
 def validation_set(data: Tensor, schedule: Schedule, n: int = 4096) -> Held:
@@ -192,7 +186,7 @@ def evaluate(model: nn.Module, held: Held, schedule: Schedule) -> float:
     """Mean noise loss of ``model`` at a fixed ``validation_set``."""
     device = next(model.parameters()).device
     parts = zip(*(x.to(device).split(1024) for x in held), strict=True)
-    losses = [noise_loss(model, x0, t, eps, schedule) for x0, t, eps in parts]
+    losses = [loss_per_example(model, x0, t, eps, schedule) for x0, t, eps in parts]
     return torch.cat(losses).mean().item()
 
 
