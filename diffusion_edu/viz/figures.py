@@ -16,6 +16,6 @@ def save_scatter(points: Tensor, path: Path) -> None:
     figure = Figure(figsize=(5, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.scatter(*points.numpy().T, s=2, alpha=0.5, linewidths=0)
+    axes.scatter(points[:, 0].numpy(), points[:, 1].numpy(), s=2, alpha=0.5, linewidths=0)
     axes.set_aspect("equal")
     figure.savefig(path, dpi=150)
