@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 
 from .data.location import checkout
 
@@ -52,6 +53,8 @@ def command(arguments: Sequence[str]) -> list[str]:
             )
     given = {option.split("=")[0] for option in rest}
     line = [sys.executable, "-m", "jupyterlab", str(notebook), "--ServerApp.answer_yes=True"]
+    if notebook.is_file():  # the address that is printed, for --no-browser, leads there too
+        line.append(f"--LabApp.default_url=/lab/tree/{quote(notebook.name)}")
     if not given & {"--ip", "--ServerApp.ip"}:
         line.append("--ServerApp.ip=127.0.0.1")
     if hasattr(os, "geteuid") and os.geteuid() == 0 and "--allow-root" not in given:

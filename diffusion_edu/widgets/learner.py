@@ -1,0 +1,118 @@
+"""Running a learner's own function: its result, or one sentence that says what went wrong where."""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class LearnerError(Exception):
+    """The learner's function failed; the message is meant for them."""
+
+
+class Learner:
+    """Calls a learner's function the way it wants its times.
+
+    Times are first passed as ints; a function that refuses an int gets (B,) int64 tensors, as
+    networks do. Arrays are copied, so that an edit in place cannot spoil the reference.
+
+    Args:
+        function: the learner's function.
+        role: the name it has in messages, e.g. "q_sample".
+    """
+
+    def __init__(self, function: Callable[..., Any], role: str) -> None:
+        if not callable(function):
+            raise ValueError(
+                f"{role} must be a function, got {type(function).__name__} {function!r}: "
+                f"pass its name without brackets, {role}=mine"
+            )
+        self.function, self.role = function, role
+        self._tensor_times = False
+
+    def __call__(self, like: Tensor, *args: Any) -> Tensor:
+        """The function's result, which must have the shape of ``like``.
+
+        Ints among ``args`` are times. Raises LearnerError for an exception or a wrong result.
+        """
+        try:
+            out = self._call(like, args, self._tensor_times)
+        except Exception as first:
+            try:
+                out = self._call(like, args, not self._tensor_times)
+            except Exception:
+                raise LearnerError(explain(first, self.function, self.role)) from first
+            self._tensor_times = not self._tensor_times
+        self._check(out, like)
+        result: Tensor = out.detach().to("cpu", like.dtype)
+        return result
+
+    def _call(self, like: Tensor, args: Sequence[Any], tensor_times: bool) -> Any:
+        def convert(a: Any) -> Any:
+            if isinstance(a, Tensor):
+                return a.clone()
+            if isinstance(a, int) and tensor_times:
+                return torch.full((len(like),), a)
+            return a
+
+        return self.function(*map(convert, args))
+
+    def _check(self, out: Any, like: Tensor) -> None:
+        where = f"your {self.role}{_first_line(self.function)}"
+        if out is None:
+            raise LearnerError(f"{where} returned None: is the `return` missing?")
+        if not isinstance(out, Tensor):
+            raise LearnerError(
+                f"{where} returned {type(out).__name__}; it must return a tensor of "
+                f"shape {tuple(like.shape)}"
+            )
+        if out.shape != like.shape:
+            raise LearnerError(
+                f"{where} returned shape {tuple(out.shape)}; it must be "
+                f"{tuple(like.shape)}, the shape of its first argument"
+            )
+
+
+def bad_values(x: Tensor, times: Sequence[int], learner: Learner) -> str | None:
+    """A sentence about the first frame of x (F, ...) that holds NaN or infinity, or None."""
+    bad = ~x.isfinite().flatten(1)
+    if not bad.any():
+        return None
+    f = int(bad.any(1).nonzero()[0])
+    what = "NaN" if x[f].isnan().any() else "infinity"
+    return (
+        f"your {learner.role}{_first_line(learner.function)} gives {what}, first at t = {times[f]} "
+        f"({int(bad[f].sum())} of {bad.shape[1]} values); those points are not drawn"
+    )
+
+
+def explain(error: BaseException, function: Callable[..., Any], role: str) -> str:
+    """One sentence: the exception, and the line of the learner's function it came from."""
+    frame = _own_frame(error, function)
+    where = ""
+    if frame is not None:
+        source = (frame.line or linecache.getline(frame.filename, frame.lineno or 0)).strip()
+        where = f" on line {frame.lineno}" + (f": {source}" if source else "")
+    return f"your {role} raised {type(error).__name__}{where}\n{error}"
+
+
+def _own_frame(error: BaseException, function: Callable[..., Any]) -> traceback.FrameSummary | None:
+    """The deepest frame in the file or cell of ``function``: errors surface further down."""
+    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if code is not None and f.filename == code.co_filename]
+    if own:
+        return own[-1]
+    outside = [f for f in frames if f.filename != __file__]
+    return outside[0] if outside else None
+
+
+def _first_line(function: Callable[..., Any]) -> str:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f" ({code.co_name}, line {code.co_firstlineno})" if code is not None else ""

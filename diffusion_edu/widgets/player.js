@@ -1,0 +1,293 @@
+// The player of every explorer: shows a scene with the functions of pictures.js, scrubs time here in the browser
+// and asks the kernel for another scene when a parameter changes. It is the ESM of the anywidget, and is inlined in
+// pages without a kernel, where `model` is a small stub that is marked offline.
+
+const LOG_STEPS = 400; // positions of a slider spaced by powers
+
+function node(tag, attributes = {}, ...children) {
+  const el = document.createElement(tag);
+  for (const [key, value] of Object.entries(attributes)) el.setAttribute(key, value);
+  el.append(...children);
+  return el;
+}
+
+// A number that is reported when it is left or Enter is pressed; answers do not overwrite what is being typed.
+function numberField(attributes, report) {
+  const field = node("input", { "data-lm-suppress-shortcuts": "true", type: "number", ...attributes });
+  field.put = (value) => { if (!field.typing) field.value = value; };
+  field.oninput = () => { field.typing = true; };
+  field.onblur = field.onchange = () => {
+    if (!field.typing) return;
+    field.typing = false;
+    report(field.value);
+  };
+  field.onkeydown = (event) => { if (event.key === "Enter") field.onblur(); }; // JupyterLab keeps its default away
+  return field;
+}
+
+// ---- asking the kernel ---------------------------------------------------------------------------------------
+
+// Two questions in flight hide the delay of the connection; in between the newest wishes replace older ones.
+class Kernel {
+  constructor(model, player) {
+    Object.assign(this, { model, player, seq: 0, shown: 0, wishes: null, flying: new Map() });
+    this.view = Math.random().toString(36).slice(2);
+  }
+  ask(message) { // {values} | {final} | {reset}
+    this.wishes = { ...this.wishes, ...message, values: { ...this.wishes?.values, ...message.values } };
+    this.pump();
+  }
+  pump() {
+    if (this.model.offline || !this.wishes || this.flying.size >= 2) return;
+    const question = { ...this.wishes, seq: ++this.seq, view: this.view, version: this.player.version };
+    question.values.t = this.player.t;
+    this.wishes = null;
+    this.flying.set(question.seq, question.values);
+    this.model.send(question);
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.flying.size && this.player.wait(true), 2500);
+  }
+  hear(answer, buffers) {
+    const mine = answer.view === this.view;
+    if (mine) { this.flying.delete(answer.seq); if (!this.flying.size) this.player.wait(false); }
+    if (!mine || answer.seq > this.shown) {
+      if (mine) this.shown = answer.seq;
+      this.player.version = answer.version;
+      if (answer.error) this.player.refuse(answer);
+      else if (answer.scene) this.player.accept(answer.scene, buffers, mine);
+    }
+    this.pump();
+  }
+  get idle() { return !this.flying.size && !this.wishes; }
+  asked(name) { return [this.wishes?.values, ...this.flying.values()].some((v) => v && name in v); }
+}
+
+// ---- the player -----------------------------------------------------------------------------------------------
+
+class Player {
+  constructor(model, el) {
+    this.kernel = new Kernel(model, this);
+    Object.assign(this, { f: 0, playing: false, dragging: null, inputs: new Map(), offline: !!model.offline });
+    this.build();
+    el.replaceChildren(this.root);
+    const { scene, version, buffers } = model.get("state");
+    this.version = version;
+    this.accept(scene, buffers, false);
+    const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+    if (scene.play && !calm) this.play(true);
+    if (!this.offline) this.kernel.ask({}); // catches up if the explorer has moved on since it was sent
+    this.resized = new ResizeObserver(() => this.draw());
+    this.resized.observe(this.panels);
+    this.seen = new IntersectionObserver((entries) => {
+      this.visible = entries.at(-1).isIntersecting;
+      if (this.visible) this.draw(); // the theme may have changed meanwhile
+    });
+    this.seen.observe(this.root);
+  }
+
+  build() {
+    const own = { "data-lm-suppress-shortcuts": "true" }; // else JupyterLab takes the arrow keys
+    this.panels = node("div", { class: "dx-panels" });
+    this.button = node("button", { ...own, type: "button" });
+    this.range = node("input", { ...own, type: "range", min: 0, step: 1 });
+    this.entry = numberField({ step: "any" }, (text) => {
+      this.move(text === "" ? this.f : this.nearest(Number(text)));
+      this.kernel.ask({});
+    });
+    this.speed = node("select", { ...own, "aria-label": "speed", title: "Speed of playing" });
+    for (const s of [0.25, 0.5, 1, 2, 4]) this.speed.append(node("option", { value: s }, `${s}x`));
+    this.speed.value = "1";
+    this.resetButton = node("button", { ...own, type: "button", title: "Back to the first settings" }, "Reset");
+    this.caption = node("label", { for: (this.range.id = `dx-${this.kernel.view}`) });
+    this.status = node("p", { class: "dx-text", role: "status", "aria-live": "polite" });
+    this.controls = node("div", { class: "dx-controls" });
+    this.notes = node("div", { class: "dx-notes", role: "alert" });
+    const time = node("div", { class: "dx-time" }, this.button, this.caption, this.range, this.entry,
+      this.speed, this.resetButton);
+    this.root = node("div", { class: "dx", role: "group" }, this.panels, time, this.status, this.notes, this.controls);
+    // The colour of the text has a transition, so its start tells of another theme; its end is often cancelled.
+    this.root.ontransitionrun = (event) => event.target === this.root && setTimeout(() => this.draw(), 50);
+    this.button.onclick = () => this.play(!this.playing);
+    this.range.oninput = () => this.move(Number(this.range.value));
+    this.range.onchange = () => this.kernel.ask({}); // tells the kernel where t was left
+    this.resetButton.onclick = () => {
+      this.play(false);
+      if (this.offline) this.show(this.scene.time.at);
+      this.restart = true;
+      this.kernel.ask({ reset: true });
+    };
+    this.play(false);
+  }
+
+  get t() { return this.scene.time.values[this.f]; }
+  nearest(t) {
+    const off = this.scene.time.values.map((v) => Math.abs(v - t));
+    return off.indexOf(Math.min(...off));
+  }
+
+  move(f) { // by the reader, whose wish outdoes playing and a reset still on its way
+    this.play(false);
+    this.restart = false;
+    this.show(f);
+  }
+
+  // The old picture stays until this one is decoded; all of the exchange happens within one task.
+  accept(scene, buffers, mine) {
+    const keep = mine && !this.restart && this.scene ? this.t : scene.time.values[scene.time.at];
+    this.restart = false;
+    const kinds = (s) => s?.panels.map((p) => p.kind).join();
+    const same = kinds(scene) === kinds(this.scene);
+    this.scene = decode(structuredClone(scene), buffers); // a copy: other views get the same message
+    this.root.setAttribute("aria-label", scene.title);
+    if (!same) this.panels.replaceChildren(...scene.panels.map(() => node("figure", {}, node("figcaption"), node("canvas", { role: "img" }))));
+    this.canvases = [...this.panels.querySelectorAll("canvas")];
+    scene.panels.forEach((panel, i) => {
+      this.canvases[i].previousSibling.textContent = panel.title;
+      this.canvases[i].className = panel.kind === "points" ? "dx-framed" : "";
+    });
+    this.range.max = scene.time.values.length - 1;
+    Object.assign(this.entry, { min: Math.min(...scene.time.values), max: Math.max(...scene.time.values) });
+    for (const input of [this.range, this.entry]) input.title = scene.time.help;
+    this.range.setAttribute("aria-label", scene.time.label);
+    this.entry.setAttribute("aria-label", `${scene.time.label} (number)`);
+    this.caption.textContent = scene.time.label;
+    this.showNotes(scene.notes);
+    this.update(scene.controls);
+    this.show(this.nearest(keep));
+    if (scene.coarse && !this.dragging && this.kernel.idle) this.kernel.ask({ final: true });
+  }
+
+  refuse(answer) {
+    this.showNotes([...this.scene.notes, { level: "error", text: answer.error }]);
+    this.update(answer.controls);
+  }
+  showNotes(notes) {
+    if (JSON.stringify(notes) === this.noted) return; // an alert that did not change is not read out again
+    this.noted = JSON.stringify(notes);
+    this.notes.replaceChildren(...notes.map((n) => node("p", { class: n.level }, n.text)));
+  }
+  wait(on) {
+    this.status.textContent = on ? "Waiting for the kernel: it is busy, or has stopped (then run the cell again)."
+      : this.scene.text[this.f];
+  }
+
+  show(f) {
+    this.f = Math.max(0, Math.min(f, this.scene.time.values.length - 1));
+    this.range.value = this.f;
+    this.range.setAttribute("aria-valuetext", `${this.scene.time.label} = ${this.t}`);
+    this.entry.put(this.t);
+    this.status.textContent = this.scene.text[this.f];
+    this.draw();
+  }
+  draw() {
+    this.scene.panels.forEach((panel, i) => {
+      const canvas = this.canvases[i], side = Math.floor(canvas.parentNode.clientWidth);
+      if (side < 20) return; // hidden: keep what is there
+      DRAW[panel.kind](canvas, panel, this.f, side, this.scene);
+      canvas.setAttribute("data-frame", this.t);
+      canvas.setAttribute("aria-label", `${panel.title}: ${this.scene.text[this.f]}`);
+    });
+  }
+
+  play(on) {
+    this.playing = on;
+    this.button.textContent = on ? "\u275A\u275A" : "\u25B6";
+    this.button.setAttribute("aria-label", on ? "pause" : "play");
+    this.button.title = on ? "Pause" : "Play";
+    this.status.setAttribute("aria-live", on ? "off" : "polite"); // no reading out of every frame
+    cancelAnimationFrame(this.ticket);
+    if (!on) return;
+    let from = performance.now(), start = this.f;
+    const tick = (now) => {
+      const count = this.scene.time.values.length, rate = Math.max(count / 6, Math.min(count / 2, 10));
+      if (this.f !== this.last) { from = now; start = this.f; } // someone else moved it
+      const f = Math.floor(start + (Math.max(0, now - from) / 1000) * rate * this.speed.value);
+      if (!this.visible) { from = now; start = this.f; } // out of sight: no work
+      else if (f > count - 1 + rate) { start = 0; from = now; this.show(0); } // rests a second on the last frame
+      else if (f !== this.f && (this.f < count - 1 || f < count)) this.show(f);
+      this.last = this.f;
+      this.ticket = requestAnimationFrame(tick);
+    };
+    this.last = this.f;
+    this.ticket = requestAnimationFrame(tick);
+  }
+
+  // ---- parameters
+  update(controls) {
+    const known = (c) => this.inputs.get(c.name)?.kind === c.kind;
+    if (!controls.every(known) || controls.length !== this.inputs.size) {
+      this.inputs.clear();
+      this.controls.replaceChildren(...controls.map((c) => (c.kind === "choice" ? this.choice(c) : this.slider(c))));
+    }
+    for (const c of controls) if (this.dragging !== c.name && !this.kernel.asked(c.name)) this.inputs.get(c.name).set(c);
+  }
+  row(c, ...inputs) {
+    const id = (inputs[0].id = `dx-${this.kernel.view}-${c.name}`);
+    for (const input of inputs) Object.assign(input, { title: c.help, disabled: true });
+    return node("div", { class: "dx-row" }, node("label", { for: id, title: c.help }, c.label), ...inputs);
+  }
+  choice(c) {
+    const select = node("select", { "aria-label": c.label, "data-lm-suppress-shortcuts": "true", style: "grid-column: 2 / 4" });
+    select.onchange = () => this.kernel.ask({ values: { [c.name]: select.value }, final: true });
+    this.inputs.set(c.name, { kind: c.kind, set: (now) => {
+      if ([...select.options].map((o) => o.value).join() !== now.choices.join())
+        select.replaceChildren(...now.choices.map((v) => node("option", { value: v }, v.replaceAll("_", " "))));
+      select.value = now.value;
+      select.disabled = this.offline || !now.enabled;
+    } });
+    return this.row(c, select);
+  }
+  slider(c) {
+    const range = node("input", { "data-lm-suppress-shortcuts": "true", type: "range", "aria-label": c.label });
+    let now = c;
+    const entry = numberField({ step: c.step >= 1 ? 1 : "any", "aria-label": `${c.label} (number)` }, (text) => {
+      if (text === "") entry.put(now.value);
+      else send(Number(text), true);
+    });
+    const value = () => now.log ? Number((now.low * (now.high / now.low) ** (range.value / LOG_STEPS)).toPrecision(3))
+      : Number(range.value);
+    const send = (v, final) => this.kernel.ask({ values: { [c.name]: v }, final });
+    range.oninput = () => {
+      this.dragging = c.name;
+      entry.value = value();
+      range.setAttribute("aria-valuetext", entry.value);
+      send(value(), false);
+    };
+    range.onchange = range.onpointerup = range.onblur = () => {
+      this.dragging = null;
+      if (this.scene.coarse && this.kernel.idle) this.kernel.ask({ final: true });
+    };
+    this.inputs.set(c.name, { kind: c.kind, set: (next) => {
+      now = next;
+      Object.assign(range, now.log ? { min: 0, max: LOG_STEPS, step: 1 } : { min: now.low, max: now.high, step: now.step });
+      range.value = now.log ? (LOG_STEPS * Math.log(now.value / now.low)) / Math.log(now.high / now.low) : now.value;
+      Object.assign(entry, { min: now.low, max: now.high });
+      entry.put(now.value);
+      range.setAttribute("aria-valuetext", String(now.value));
+      range.disabled = entry.disabled = this.offline || !now.enabled;
+    } });
+    return this.row(c, range, entry);
+  }
+}
+
+function render({ model, el }) {
+  const player = new Player(model, el);
+  const pushed = () => {
+    const { scene, version, buffers } = model.get("state");
+    player.version = version;
+    player.accept(scene, buffers, false);
+  };
+  const heard = (answer, buffers) => player.kernel.hear(answer, buffers);
+  model.on("change:state", pushed);
+  model.on("msg:custom", heard);
+  return () => {
+    player.play(false);
+    player.resized.disconnect();
+    player.seen.disconnect();
+    clearTimeout(player.kernel.timer);
+    model.off("change:state", pushed);
+    model.off("msg:custom", heard);
+  };
+}
+
+export default { render };

@@ -1,0 +1,322 @@
+"""ReverseExplorer: data emerging from noise."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..prediction import Model
+from ..sampling import sample
+from ..schedules import Schedule
+from ..viz.scene import Control, Scene, groups, pick, sector, slide
+from . import datasets
+from .denoisers import KNOWN, MODELS, SHIPPED, resolve, schedule_of, source
+from .explorer import Explorer, Param, choice, integer, number, short
+from .learner import Learner, LearnerError, bad_values
+
+BUDGET = 0.06  # seconds: what a live slider may take and still feel attached to the hand
+FEWEST = 200  # points always drawn while dragging
+SENT = 200  # frames sent, at most
+SAMPLERS = ("ddim", "ddpm")
+HELP = {
+    "dataset": "The data aimed at, drawn in grey",
+    "model": "A trained network, or the exact answer for this data",
+    "sampler": "DDPM adds noise at every step; DDIM as much as eta says",
+    "eta": "0: no new noise on the way back; 1: as much as DDPM",
+    "steps": "How many steps from noise to data",
+    "seed": "Another seed starts from other noise",
+    "ghost": "Draw where the model expects each point to end up",
+}
+
+
+@dataclass
+class State:
+    """What ReverseExplorer computes. Frame 0 is the noise, frame F-1 the sample.
+
+    x, x0: (F, n, *D), the state and the data predicted from it; mine as x, or None.
+    """
+
+    schedule: Schedule
+    times: list[int]
+    x: list[Tensor]
+    x0: list[Tensor]
+    data: Tensor
+    mine: list[Tensor] | None = None
+    notes: list[dict[str, str]] = field(default_factory=list)
+    coarse: bool = False
+    seconds: float = 0.0  # for one point and one step
+
+
+class ReverseExplorer(Explorer):
+    """Noise walking back to data in a few steps of DDPM or DDIM (``diffusion_edu.sampling``).
+
+    x_T and the noise z of every step are drawn once for a seed, so that eta, steps and sampler move
+    the same points.
+
+    Args:
+        model: a shipped network by its data set ("swiss_roll", "moons", "gaussians"), "network" or
+            "oracle" (the exact denoiser) for ``dataset``, or any callable model(x_t, t) -> eps with
+            t (B,) int64.
+        dataset: the data aimed at, drawn in grey; for the oracle any toy set or "digits".
+        sampler: "ddim" uses ``eta``; "ddpm" is DDPM Algorithm 2 on the steps taken, sigma^2 = beta.
+        eta: 0 is deterministic DDIM, 1 as random as DDPM (DDIM eq. 16).
+        steps: number of steps, 1..T.
+        seed: of x_T and z.
+        t: level shown first; None is T, the noise.
+        schedule: for a callable without a ``schedule`` attribute; default linear with T = 1000.
+        step: a function of yours, step(x_t, t, s, eps, z, eta, schedule) -> x_s, walked from the
+            same x_T with the same z and drawn beside the reference.
+        ghost: also draw the data predicted at each step.
+        n: number of points.
+        play: start moving at once.
+
+    Attributes ``frames`` (F, n, *D) with F = steps + 1, ``times`` (F levels, T first),
+    ``predicted`` (the x_0 predicted at each frame), ``noise_schedule``, ``mine``, ``difference``,
+    ``notes``.
+
+    Raises:
+        ValueError: unknown names, values outside their range; also when set later.
+    """
+
+    _state: State
+
+    model = Param(choice(lambda: (*MODELS, "yours")), "where the predicted noise comes from")
+    dataset = Param(choice(datasets.names), "data aimed at")
+    sampler = Param(choice(lambda: SAMPLERS), "ddim or ddpm")
+    eta = Param(number(0.0, 1.0), "noise of DDIM")
+    steps = Param(integer(1), "number of steps")
+    seed = Param(integer(0, 2**31 - 1), "of x_T and z")
+    t = Param(integer(0, optional=True), "level shown")
+    n = Param(integer(1, 20_000), "number of points")
+    ghost = Param(choice(lambda: ("off", "on")), "draw the predicted data")
+
+    def __init__(
+        self,
+        model: str | Model = "swiss_roll",
+        dataset: str | None = None,
+        *,
+        sampler: str = "ddim",
+        eta: float = 0.0,
+        steps: int = 20,
+        seed: int = 0,
+        t: int | None = None,
+        schedule: Schedule | None = None,
+        step: Callable[..., Tensor] | None = None,
+        ghost: bool = False,
+        n: int = 2000,
+        play: bool = False,
+    ) -> None:
+        kind, dataset = source(model, dataset)
+        self._given = None if isinstance(model, str) else (model, schedule_of(model, schedule))
+        self._learner = None if step is None else Learner(step, "step")
+        super().__init__(
+            play,
+            model=kind,
+            dataset=dataset,
+            sampler=sampler,
+            eta=eta,
+            steps=steps,
+            seed=seed,
+            t=t,
+            n=n,
+            ghost="on" if ghost else "off",
+        )
+
+    # ---- results ---------------------------------------------------------------------------------
+
+    @property
+    def times(self) -> list[int]:
+        """The level of each frame, from T down to 0."""
+        return list(self._state.times)
+
+    @property
+    def noise_schedule(self) -> Schedule:
+        """The schedule of the model."""
+        return self._state.schedule
+
+    @property
+    def frames(self) -> Tensor:
+        """States x at every level visited, (steps+1, n, *D) float32."""
+        return torch.stack(self._full().x)
+
+    @property
+    def predicted(self) -> Tensor:
+        """Data predicted from each frame, (steps+1, n, *D); at t = 0 the sample itself."""
+        return torch.stack(self._full().x0)
+
+    @property
+    def mine(self) -> Tensor | None:
+        """Frames of your step, or None if there is none or it failed."""
+        mine = self._full().mine
+        return None if mine is None else torch.stack(mine)
+
+    @property
+    def difference(self) -> float | None:
+        """Largest absolute difference between your frames and the reference."""
+        mine = self.mine
+        return None if mine is None else float((mine - self.frames).abs().max())
+
+    # ---- the model -------------------------------------------------------------------------------
+
+    def _compute(self, values: dict[str, Any], coarse: bool) -> State:
+        if values["model"] == "yours" and self._given is not None:
+            model, schedule = self._given
+        else:
+            model, schedule = resolve(values["model"], values["dataset"])
+        if values["steps"] > schedule.T:
+            raise ValueError(
+                f"steps must lie in 1..T = 1..{schedule.T}, got steps={values['steps']}"
+            )
+        data = datasets.load(values["dataset"], KNOWN, 1)
+        stride = self._stride(values) if coarse else 1
+        start = time.perf_counter()
+        state = walk(model, schedule, data, values, stride)
+        if self._learner is not None:
+            _run_learner(self._learner, model, state, values, stride)
+        state.seconds = (time.perf_counter() - start) / len(state.x[0]) / values["steps"]
+        state.coarse = stride > 1
+        return state
+
+    def _stride(self, values: dict[str, Any]) -> int:
+        """Every how-manieth point to move while dragging, judged by the cost of the last run."""
+        n = datasets.GRID if values["dataset"] in datasets.IMAGES else values["n"]
+        expected = self._state.seconds * n * values["steps"]
+        if expected < 2 * BUDGET:  # a little slow is better than points that come and go
+            return 1
+        return max(1, min(math.ceil(expected / BUDGET), n // FEWEST))
+
+    def _fit(self, values: dict[str, Any]) -> dict[str, Any]:
+        top = self._state.schedule.T
+        return values | ({"steps": min(max(values["steps"], 1), top)} if "steps" in values else {})
+
+    def _controls(self, state: State) -> list[Control]:
+        v, h = self._values, HELP
+        sets = dict.fromkeys((*SHIPPED, v["dataset"]))
+        models = MODELS if self._given is None else ("yours", *MODELS)
+        top = max(100, v["steps"])
+        return [
+            pick("dataset", "data", v["dataset"], [*sets], h["dataset"], v["model"] != "yours"),
+            pick("model", "denoiser", v["model"], models, h["model"]),
+            pick("sampler", "sampler", v["sampler"], SAMPLERS, h["sampler"]),
+            slide("eta", "eta", v["eta"], (0, 1), h["eta"], v["sampler"] == "ddim", step=0.01),
+            slide("steps", "steps", v["steps"], (1, top), h["steps"]),
+            slide("seed", "seed", v["seed"], (0, max(99, v["seed"])), h["seed"]),
+            pick("ghost", "prediction", v["ghost"], ("off", "on"), h["ghost"]),
+        ]
+
+    def _scene(self, state: State) -> Scene:
+        kept = _thin(len(state.times))
+        times = [state.times[f] for f in kept]
+        at = min(range(len(times)), key=lambda f: abs(times[f] - self._values["t"]))
+        scene = Scene(
+            times,
+            at,
+            _text(state, kept),
+            title=f"From noise to {self.dataset}".replace("_", " "),
+            help="Level of noise: T is pure noise, 0 the result",
+        )
+        aim = torch.stack([state.x0[f] for f in kept]) if self.ghost == "on" else None
+        _picture(scene, self.sampler.upper(), state, torch.stack([state.x[f] for f in kept]), aim)
+        if state.mine is not None:
+            _picture(
+                scene,
+                "yours",
+                state,
+                torch.stack([state.mine[f] for f in kept]),
+                None,
+                mark="cross",
+            )
+        return scene
+
+
+def walk(
+    model: Model, schedule: Schedule, data: Tensor, values: dict[str, Any], stride: int
+) -> State:
+    """One trajectory from noise to data. With ``stride`` k only every k-th point of it is moved."""
+    size = (min(values["n"], datasets.GRID) if data.ndim > 2 else values["n"], *data.shape[1:])
+
+    def draw(i: int, like: Tensor) -> Tensor:
+        return datasets.noise(size, values["seed"], i + 1)[::stride]
+
+    x = datasets.noise(size, values["seed"], 0)
+    x = (x[sector(x).argsort(stable=True)] if x.ndim == 2 else x)[::stride]
+    ddpm = values["sampler"] == "ddpm"
+    state = State(schedule, [schedule.T], [x], [], data)
+    steps = sample(
+        model,
+        x,
+        schedule,
+        values["steps"],
+        eta=1.0 if ddpm else values["eta"],
+        variance="large" if ddpm else "eta",
+        noise=draw,
+    )
+    for s in steps:
+        state.times.append(s.s)
+        state.x.append(s.x_s)
+        state.x0.append(s.x0)
+    state.x0.append(state.x[-1])
+    return state
+
+
+def _run_learner(
+    learner: Learner, model: Model, state: State, values: dict[str, Any], stride: int
+) -> None:
+    """Walk with the learner's step: fill ``mine`` and ``notes``."""
+    x, mine, times = state.x[0], [state.x[0]], state.times
+    n = values["n"] if x.ndim == 2 else datasets.GRID
+    eta = 1.0 if values["sampler"] == "ddpm" else float(values["eta"])
+    for i, (t, s) in enumerate(pairwise(times)):
+        z = datasets.noise((n, *x.shape[1:]), values["seed"], i + 1)[::stride]
+        eps = model(x, torch.full((len(x),), t))
+        try:
+            x = learner(x, x, t, s, eps, z, eta, state.schedule)
+        except LearnerError as error:
+            state.notes = [{"level": "error", "text": f"At the step from t = {t} to {s}: {error}"}]
+            return
+        mine.append(x)
+    state.mine = mine
+    bad = bad_values(torch.stack(mine), times, learner)
+    worst = max(float((a - b).abs().max()) for a, b in zip(mine, state.x, strict=True))
+    agrees = "agrees with the reference" if worst < 1e-4 else "differs from the reference"
+    text = bad or f"your step {agrees}: largest difference {worst:.2g}"
+    state.notes = [{"level": "error" if bad else "info", "text": text}]
+
+
+def _thin(frames: int) -> list[int]:
+    """Indices of at most SENT + 1 frames, first and last among them."""
+    shown = min(frames - 1, SENT)
+    return [round(i * (frames - 1) / shown) for i in range(shown + 1)]
+
+
+def _text(state: State, kept: list[int]) -> list[str]:
+    steps, T = len(state.times) - 1, state.schedule.T
+    lines = []
+    for f in kept:
+        t, spread = state.times[f], float(state.x[f].double().var(0, correction=0).mean())
+        snr = short(float(state.schedule.snr[t]))
+        lines.append(f"t = {t} of {T}, step {f} of {steps}, SNR = {snr}, variance {spread:.2f}")
+    return lines
+
+
+def _picture(
+    scene: Scene, title: str, state: State, x: Tensor, aim: Tensor | None, mark: str = "dot"
+) -> None:
+    """A panel with the walk x (F, n, *D), over the data and the predictions ``aim`` if given."""
+    if x.ndim > 3:
+        scene.panel("images", title, layers=[scene.frames(x)], shape=list(x.shape[1:]))
+        if aim is not None:
+            scene.panel("images", "prediction", layers=[scene.frames(aim)], shape=list(x.shape[1:]))
+        return
+    layers = [scene.frames(state.data[None], mark="data", groups=[len(state.data)])]
+    if aim is not None:
+        layers.append(scene.frames(aim, mark="ghost", groups=groups(x[0])))
+    layers.append(scene.frames(x, mark=mark, groups=groups(x[0])))
+    scene.panel("points", title, layers=layers, extent=datasets.EXTENT)
