@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from .._checks import check_choice, check_count
+from ..schedules import Schedule
 from ..viz.scene import Control, Scene
 
 Check = Callable[[str, Any], Any]
@@ -167,6 +168,17 @@ class Explorer:
             if self._state.coarse:
                 self._state = self._run(self._values)
             return self._state
+
+    @property
+    def times(self) -> list[int]:
+        """The level of each frame."""
+        return list(self._state.times)
+
+    @property
+    def noise_schedule(self) -> Schedule:
+        """The tables in use."""
+        schedule: Schedule = self._state.schedule
+        return schedule
 
     @property
     def frame(self) -> int:

@@ -114,16 +114,6 @@ class ForwardExplorer(Explorer):
     # ---- results ---------------------------------------------------------------------------------
 
     @property
-    def times(self) -> list[int]:
-        """The level of each frame: 0, 1, ..., T."""
-        return list(self._state.times)
-
-    @property
-    def noise_schedule(self) -> Schedule:
-        """The tables in use."""
-        return self._state.schedule
-
-    @property
     def frames(self) -> Tensor:
         """x_t at every level, (T+1, n, *D) float32."""
         s = self._state

@@ -132,16 +132,6 @@ class ReverseExplorer(Explorer):
     # ---- results ---------------------------------------------------------------------------------
 
     @property
-    def times(self) -> list[int]:
-        """The level of each frame, from T down to 0."""
-        return list(self._state.times)
-
-    @property
-    def noise_schedule(self) -> Schedule:
-        """The schedule of the model."""
-        return self._state.schedule
-
-    @property
     def frames(self) -> Tensor:
         """States x at every level visited, (steps+1, n, *D) float32."""
         return torch.stack(self._full().x)
