@@ -5,7 +5,7 @@
     objectives   L_simple, the ELBO, weights            sampling     levels, DDPM, DDIM, inversion
     continuous   VP-SDE, probability flow, Langevin     oracles      exact denoisers
     metrics      MMD, Wasserstein, precision/recall     nets         MLP, EMA, shipped networks
-    data         2-D toys, digits                       training     the loop and its recipes
+    data         2-D toys, image sets                   training     the loop and its recipes
     widgets      explorers for notebooks                cli          diffusion-edu lab, train, ...
 
 Importing this package costs next to nothing beyond ``import torch``: data, training and widgets

@@ -1,4 +1,4 @@
-"""The command line: diffusion-edu lab | train | sample | info."""
+"""The command line: diffusion-edu lab | train | sample | data | info."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from torch import Tensor
 
 from ._checks import check_count
+from .data.commands import app as data_app
 
 __all__ = ["app", "main"]
 
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(data_app)
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 

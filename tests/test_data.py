@@ -144,7 +144,7 @@ def test_data_directory_order(monkeypatch, tmp_path):
         (lambda: toy.to_uint8(torch.tensor([[math.nan, 0]])), "NaN"),
         (lambda: toy.to_uint8(torch.tensor([[1, 0]])), "floating"),
         (lambda: toy.from_uint8(torch.zeros(1, 2)), "torch.uint8"),
-        (lambda: images.load("mnist"), "'digits'"),
+        (lambda: images.load("mnits"), "Did you mean 'mnist'"),
         (lambda: images.load("digits", "valid"), "split"),
     ],
 )

@@ -2,42 +2,123 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from .._checks import check_choice, check_float
+from .download import fetch, help_text
+from .files import find, is_official, read
+from .location import data_dir
+from .sources import SOURCES, Source
 
-__all__ = ["ImageSet", "load", "to_float", "to_uint8"]
+__all__ = ["ImageSet", "load", "names", "to_float", "to_uint8"]
 
 _TEST = 360  # digits: the last 360 of the 1,797 are for testing
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """images (N, C, H, W) uint8, labels (N,) int64, and the name of each class."""
+    """Images with labels.
+
+    Attributes:
+        images: (N, C, H, W) uint8.
+        labels: (N,) int64.
+        classes: the name of each class.
+        official: False if the files were well formed but not the published ones: figures made
+            with them are not figures of that data set.
+    """
 
     images: Tensor
     labels: Tensor
     classes: tuple[str, ...]
+    official: bool = True
 
     def __len__(self) -> int:
         return len(self.images)
 
 
-def load(name: str, split: str = "train") -> ImageSet:
-    """The named image set; split is "train", "test" or "all". Nothing is downloaded.
+def names() -> tuple[str, ...]:
+    """Names that ``load`` accepts."""
+    return ("digits", *SOURCES)
 
-    "digits" (scikit-learn): 1,797 handwritten digits, 1 x 8 x 8, levels 0..16 mapped to
-    round(255 v/16). The last 360 are the test split, by position and not at random: neighbours in
-    the file were often written by the same hand, which a random split would put on both sides.
+
+def load(
+    name: str, split: str = "train", root: str | Path | None = None, *, download: bool = True
+) -> ImageSet:
+    """The named image set; split is "train", "test" or "all" (training images first).
+
+    "digits" (scikit-learn, nothing to download): 1,797 handwritten digits, 1 x 8 x 8, levels 0..16
+    mapped to round(255 v/16). The last 360 are the test split, by position and not at random:
+    neighbours in the file were often written by the same hand, which a random split would put on
+    both sides.
+
+    "mnist", "fashion_mnist" (60,000 + 10,000, 1 x 28 x 28), "cifar10" (50,000 + 10,000,
+    3 x 32 x 32): read from the data directory, downloaded into it when they are not there. A
+    folder somebody unpacked there is as good. Files of the right structure with other content
+    than the published one are loaded with a warning and ``official=False``; files of another
+    structure are an error, and neither is ever replaced.
+
+    Args:
+        name: one of ``names()``.
+        split: "train", "test" or "all".
+        root: data directory (default: see ``location.data_dir``).
+        download: fetch what is missing; False never opens a connection.
 
     Raises:
-        ValueError: unknown name or split; the message lists what exists.
+        ValueError: unknown name or split (the message lists what exists); a damaged file.
+        ConnectionError: not here and no mirror delivered; the message says what to do.
+        FileNotFoundError: not here and download is False.
     """
-    check_choice(name, ["digits"], "image data set")
+    check_choice(name, names(), "image data set")
     check_choice(split, ["train", "test", "all"], "split")
+    if name == "digits":
+        return _digits(split)
+    source, base = SOURCES[name], data_dir(root)
+    images, labels, other = [], [], []
+    for one in ["train", "test"] if split == "all" else [split]:
+        folder = _folder(source, one, base, download)
+        pixels, classes, strange = _read(source, one, folder)
+        images.append(pixels)
+        labels.append(classes)
+        other += [str(folder / file) for file in strange]
+    if other:
+        warnings.warn(
+            f"not the published content of {name}, whose SHA-256 is another: {', '.join(other)}; "
+            f"figures made with it are not figures of {name}",
+            stacklevel=2,
+        )
+    return ImageSet(_join(images), _join(labels), source.classes, not other)
+
+
+def _folder(source: Source, split: str, base: Path, download: bool) -> Path:
+    folder = find(source, base, source.splits[split][1])
+    if folder is not None:
+        return folder
+    if not download:
+        raise FileNotFoundError(f"{source.name} is not in {base}. {help_text(source, base)}")
+    return fetch(source, base)
+
+
+def _read(source: Source, split: str, folder: Path) -> tuple[Tensor, Tensor, list[str]]:
+    """Images, labels, and the names of those files that are not official."""
+    n, files = source.splits[split]
+    contents = [read(folder, file) for file in files]
+    other = [f.name for f, data in zip(files, contents, strict=True) if not is_official(f, data)]
+    try:
+        return *source.parse(contents, n), other
+    except ValueError as error:
+        raise ValueError(f"{folder} does not hold {source.name}: {error}") from error
+
+
+def _join(parts: list[Tensor]) -> Tensor:
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+def _digits(split: str) -> ImageSet:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
