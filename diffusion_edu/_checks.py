@@ -14,7 +14,10 @@ Time = int | Tensor  # a time step: one int for the whole batch, or one int64 pe
 def check_time(t: Time, low: int, high: int, batch: int | None = None, name: str = "t") -> None:
     """Raise ValueError unless ``t`` is an int, or a (B,) int64 tensor, within [low, high]."""
     if isinstance(t, bool) or not isinstance(t, int | Tensor):
-        raise ValueError(f"{name} must be an int or an int64 tensor, got {type(t).__name__} {t!r}")
+        kind = type(t).__name__
+        raise ValueError(
+            f"{name} must be an int or an int64 tensor, got {kind} {t!r}: use int({name})"
+        )
     if isinstance(t, int):
         if not low <= t <= high:
             raise ValueError(f"{name} must lie in {low}..{high}, got {name}={t}")
