@@ -1,9 +1,20 @@
-"""Networks: ``MLP`` for points, ``EMA`` of weights, shipped ones by ``pretrained(name)``."""
+"""Networks: ``MLP`` for points, ``UNet`` for images, ``EMA``; shipped and published weights."""
 
 from __future__ import annotations
 
 from .ema import EMA
 from .mlp import MLP
 from .pretrained import pretrained, pretrained_names
+from .published import PublishedUNet, load_diffusers
+from .unet import UNet, UNetConfig
 
-__all__ = ["EMA", "MLP", "pretrained", "pretrained_names"]
+__all__ = [
+    "EMA",
+    "MLP",
+    "PublishedUNet",
+    "UNet",
+    "UNetConfig",
+    "load_diffusers",
+    "pretrained",
+    "pretrained_names",
+]
