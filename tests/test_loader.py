@@ -9,19 +9,12 @@ from diffusion_edu.data import images
 from diffusion_edu.data.images import ImageSet
 from diffusion_edu.data.loader import Loader
 
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-
 
 def numbered(n: int = 50, side: int = 4) -> ImageSet:
     """Image k: column j of every channel holds (k + j) mod 256; label k mod 10."""
     k, j = torch.arange(n)[:, None, None, None], torch.arange(side)
     pixels = ((k + j) % 256).expand(n, 2, side, side).to(torch.uint8)
     return ImageSet(pixels.contiguous(), torch.arange(n) % 10, tuple("0123456789"))
-
-
-@pytest.fixture(params=DEVICES)
-def device(request):
-    return request.param
 
 
 def test_loader_takes_what_was_asked(device):

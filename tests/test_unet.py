@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from conftest import DEVICES
 from torch import nn
 
 from diffusion_edu import schedules
@@ -194,7 +193,6 @@ def test_dropout_only_in_training():
 # --- number formats and memory layouts ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @torch.no_grad()
 def test_channels_last(device):
     """The memory format changes neither the values nor, on the way out, itself."""
@@ -206,7 +204,6 @@ def test_channels_last(device):
     assert torch.allclose(last, right, atol=1e-5 * float(right.std()), rtol=1e-4)
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("how", ["weights", "autocast"])
 @torch.no_grad()
 def test_bfloat16(device, how):
