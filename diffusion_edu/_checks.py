@@ -57,6 +57,14 @@ def check_float(**tensors: Tensor) -> None:
             )
 
 
+def check_chain_noise(eps: Tensor | None, T: int, x0: Tensor) -> None:
+    """Raise ValueError unless ``eps``, the noise of steps 1..T, is None or (T, B, *D)."""
+    if eps is not None and eps.shape != (T, *x0.shape):
+        raise ValueError(
+            f"eps must have shape (T, B, *D) = {(T, *x0.shape)}, got {tuple(eps.shape)}"
+        )
+
+
 def check_choice(value: object, choices: Iterable[str], name: str) -> None:
     """Raise ValueError unless ``value`` is one of ``choices``; suggests the nearest valid name."""
     choices = list(choices)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._checks import Time, check_float, check_same_shape, check_time
+from ._checks import Time, check_chain_noise, check_float, check_same_shape, check_time
 from .gaussian import Gaussian, standard_normal
 from .schedules import Schedule, at
 
@@ -72,10 +72,7 @@ def forward_chain(
         (T+1, B, *D).
     """
     check_float(x0=x0)
-    if eps is not None and eps.shape != (schedule.T, *x0.shape):
-        raise ValueError(
-            f"eps must have shape (T, B, *D) = {(schedule.T, *x0.shape)}, got {tuple(eps.shape)}"
-        )
+    check_chain_noise(eps, schedule.T, x0)
     chain = [x0]
     for t in range(1, schedule.T + 1):
         z = standard_normal(x0, generator) if eps is None else eps[t - 1]

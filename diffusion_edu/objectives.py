@@ -8,7 +8,15 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ._checks import Time, check_choice, check_count, check_float, check_same_shape, check_time
+from ._checks import (
+    Time,
+    check_chain_noise,
+    check_choice,
+    check_count,
+    check_float,
+    check_same_shape,
+    check_time,
+)
 from .forward import q_marginal, q_sample
 from .gaussian import Gaussian, bits_per_dim, discretized_log_prob, standard_normal
 from .posterior import q_posterior
@@ -118,10 +126,8 @@ def snr_weight(t: Time, schedule: Schedule, kind: Kind) -> Tensor:
 
     ||d eps||^2 = w ||d kind||^2 for two predictions at the same x_t, with
     w = 1 (eps), SNR (x0), SNR/(1 + SNR) (v), 1 - alpha_bar (score). So plain losses in different
-    parametrisations differ by exactly these weights (Salimans & Ho 2202.00512 sec. 4).
-
-    Returns:
-        float64, 0-dim or (B,).
+    parametrisations differ by exactly these weights (Salimans & Ho 2202.00512 sec. 4). Returns
+    float64, 0-dim or (B,).
     """
     check_choice(kind, get_args(Kind), "kind")
     check_time(t, 1, schedule.T)
@@ -134,9 +140,7 @@ def min_snr_weight(t: Time, schedule: Schedule, kind: Kind = "eps", gamma: float
     r"""Min-SNR-gamma weights (Hang et al. 2303.09556): min(SNR, gamma) on the x0 loss.
 
     In terms of other predictions: min(SNR, gamma)/SNR for eps, min(SNR, gamma)/(SNR + 1) for v.
-
-    Returns:
-        float64, 0-dim or (B,).
+    Returns float64, 0-dim or (B,).
     """
     if not gamma > 0:
         raise ValueError(f"gamma must be > 0, got gamma={gamma}")
@@ -208,6 +212,7 @@ def elbo(
     """
     check_choice(decoder, ("discretized", "gaussian"), "decoder")
     check_float(x0=x0)
+    check_chain_noise(eps, schedule.T, x0)
     if decoder == "discretized":
         _check_on_grid(x0, grid)
     last = q_marginal(x0, schedule.T, schedule)
@@ -217,9 +222,8 @@ def elbo(
         z = standard_normal(x0, generator) if eps is None else eps[t - 1]
         x_t = q_sample(x0, t, z, schedule)
         p = _p_theta(model, x_t, t, schedule, kind, sigma2)
-        terms.append(
-            _L_0(x0, p, decoder, grid) if t == 1 else q_posterior(x_t, x0, t, schedule).kl(p)
-        )
+        q = q_posterior(x_t, x0, t, schedule)
+        terms.append(_L_0(x0, p, decoder, grid) if t == 1 else q.kl(p))
     L_t = torch.stack(terms[1:], 1) if schedule.T > 1 else x0.new_zeros(len(x0), 0)
     return ElboTerms(last.kl(unit), L_t, terms[0], x0[:1].numel())
 

@@ -165,6 +165,10 @@ SHAPE_ERRORS = {
         lambda: list(sampling.sample(lambda x, t: x[:, :1], X, S)),
         ["output", "x_t", "(3, 1)", "(3, 2)"],
     ),
+    "bound noise": (
+        lambda: objectives.elbo(net, X, S, decoder="gaussian", eps=torch.zeros(9, 3, 2)),
+        ["eps must have shape", "(10, 3, 2)", "(9, 3, 2)"],
+    ),
     "chain noise": (
         lambda: forward.forward_chain(X, S, torch.zeros(9, 3, 2)),
         ["eps must have shape", "(10, 3, 2)", "(9, 3, 2)"],
