@@ -213,7 +213,7 @@ def _record(
 def _check(data: Tensor, schedule: Schedule, checkpoint: str | Path | None, resume: bool) -> None:
     if data.ndim < 2 or len(data) == 0:
         raise ValueError(f"data must have shape (N, *D) with N >= 1, got {tuple(data.shape)}")
-    if not as_float(data).isfinite().all():
+    if data.is_floating_point() and not data.isfinite().all():
         raise ValueError("data must be finite, got NaN or inf: drop those examples")
     if resume and checkpoint is None:
         raise ValueError("resume=True needs checkpoint=, the file to go on from; got none")
