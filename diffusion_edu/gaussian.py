@@ -6,6 +6,7 @@ All log-densities and divergences are in nats, summed over the non-batch dimensi
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,16 @@ from torch import Tensor
 
 from ._checks import check_count, check_float, check_same_shape
 
-__all__ = ["Gaussian", "bits_per_dim", "discretized_log_prob", "standard_normal"]
+__all__ = [
+    "Gaussian",
+    "Noise",
+    "bits_per_dim",
+    "discretized_log_prob",
+    "shared_noise",
+    "standard_normal",
+]
+
+Noise = Callable[[int, Tensor], Tensor]  # (step index from 0, like) -> z of the shape of like
 
 
 def standard_normal(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -21,6 +31,20 @@ def standard_normal(like: Tensor, generator: torch.Generator | None = None) -> T
     device = like.device if generator is None else generator.device
     z = torch.randn(like.shape, generator=generator, device=device, dtype=like.dtype)
     return z.to(like.device)
+
+
+def shared_noise(k: int, generator: torch.Generator | None = None) -> Noise:
+    """Noise for ``sample(noise=...)`` that is one draw for the whole batch in the first k steps.
+
+    Trajectories from one x_T then stay together for k steps and part after that ("repeat_noise" in
+    DDPM's code): the later they part, the more they have in common.
+    """
+
+    def noise(i: int, like: Tensor) -> Tensor:
+        one_draw = like[:1] if i < k else like
+        return standard_normal(one_draw, generator).expand_as(like)
+
+    return noise
 
 
 def sum_non_batch(x: Tensor) -> Tensor:

@@ -279,8 +279,7 @@ def learned_variance(v: Tensor, t: Time, schedule: Schedule) -> Tensor:
     sigma^2 = exp( u log beta_t + (1 - u) log beta_tilde_t ),  u = (v + 1)/2
 
     A network with learned variance returns 2C channels: the prediction, then v, which is -1 for
-    beta_tilde and 1 for beta. Only the losses read v: to sample, give ``sample`` the first half,
-    lambda x, t: model(x, t).chunk(2, dim=1)[0], and a fixed variance.
+    beta_tilde and 1 for beta; ``sample(variance="learned")`` reads both.
 
     Args:
         v: (B, *D), any real numbers.

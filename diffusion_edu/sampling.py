@@ -2,7 +2,7 @@ r"""From noise to data: which levels to visit, the one reverse step, and sampler
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -19,7 +19,7 @@ from ._checks import (
     check_time,
 )
 from .forward import q_sample
-from .gaussian import standard_normal
+from .gaussian import Noise, shared_noise, standard_normal
 from .posterior import ddim_sigma, direction_weight
 from .prediction import Kind, Model, batch_time, check_kind, eps_and_x0, mix, predict
 from .schedules import Schedule, at, lookup, per_example
@@ -43,8 +43,7 @@ __all__ = [
     "timesteps",
 ]
 
-Variance = Literal["eta", "large"]
-Noise = Callable[[int, Tensor], Tensor]  # (step index from 0, like) -> z of the shape of like
+Variance = Literal["eta", "large", "learned"]
 
 
 class Step(NamedTuple):
@@ -89,7 +88,8 @@ def reverse_step(
         x_s (B, *D).
     """
     check_same_shape(x0=x0, eps=eps)
-    signal, direction, std = _step_coefficients(t, s, schedule, eta, variance)
+    check_choice(variance, ("eta", "large"), "variance")
+    signal, direction, std, _ = _step_coefficients(t, s, schedule, eta, variance)
     mean = per_example(signal, x0) * x0 + per_example(direction, x0) * eps
     if not std.any():
         return mean
@@ -104,14 +104,14 @@ def reverse_step(
 
 def _step_coefficients(
     t: Time, s: Time, schedule: Schedule, eta: float, variance: Variance
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The factors of x0, eps and z in the step t -> s, in float64."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The factors of x0, eps and z in the step t -> s, in float64, and sigma."""
     check_choice(variance, get_args(Variance), "variance")
-    sigma = ddim_sigma(t, s, 1.0 if variance == "large" else eta, schedule)
+    sigma = ddim_sigma(t, s, eta if variance == "eta" else 1.0, schedule)
     ab_t, ab_s = lookup(schedule.alpha_bar, t), lookup(schedule.alpha_bar, s)
-    std = (1 - ab_t / ab_s).sqrt() if variance == "large" else sigma
+    std = sigma if variance == "eta" else (1 - ab_t / ab_s).sqrt()
     std = torch.where(ab_s < 1, std, 0.0)  # no noise on the step to level 0
-    return ab_s.sqrt(), direction_weight(s, sigma, schedule), std
+    return ab_s.sqrt(), direction_weight(s, sigma, schedule), std, sigma
 
 
 @torch.no_grad()  # on the generator itself: a `with` around a yield would reach into the caller
@@ -136,7 +136,8 @@ def sample(
         taus: strictly decreasing levels, e.g. from ``timesteps``; an int is that many uniform
             steps; None is all T steps. A first level below T starts from an x_t of yours, a last
             level above 0 stops early.
-        eta, variance: see ``reverse_step``.
+        eta, variance: see ``reverse_step``. "learned" is for models with 2C channels, a prediction
+            and v (see ``learned_variance``): std is sigma at v = -1, that of "large" at v = 1.
         clip: bounds of x0, or c for [-c, c]. Clamping x0 alone would break x_t = a x0 + b eps, so
             eps is derived anew from the clamped x0. Images use 1; None, the default, suits data
             without bounds: most of a standardised swiss roll lies outside [-1, 1].
@@ -159,8 +160,12 @@ def sample(
     coefficients = torch.stack([*rates, *factors], 1).tolist()
     times = t_all.to(x_T.device)[:, None].expand(-1, len(x_T)).unbind()
     x = x_T
-    for i, ((t, s), (a, b, on_x0, on_eps, std)) in enumerate(zip(pairs, coefficients, strict=True)):
-        output = model(x, times[i])
+    for i, ((t, s), (a, b, on_x0, on_eps, std, sigma)) in enumerate(
+        zip(pairs, coefficients, strict=True)
+    ):
+        output, v = model(x, times[i]), None
+        if variance == "learned":
+            output, v = output.chunk(2, dim=1)
         check_same_shape(x_t=x, output=output)
         eps, x0 = eps_and_x0(kind, output, x, a, b)
         if bounds is not None:
@@ -169,7 +174,7 @@ def sample(
         if std > 0:
             z = standard_normal(x, generator) if noise is None else noise(i, x)
             check_same_shape(x_t=x, z=z)
-            x_s = x_s + std * z
+            x_s = x_s + (std if v is None else sigma * (std / sigma) ** ((v + 1) / 2)) * z
         yield Step(t, s, x, eps, x0, x_s)
         x = x_s
 
@@ -251,20 +256,6 @@ def from_frozen(
     check_count(n, 1, None, "n")
     start, taus = x_t.expand(n, *x_t.shape), range(t, -1, -1)
     return _last(sample(model, start, schedule, taus, eta=1.0, generator=generator, **options))
-
-
-def shared_noise(k: int, generator: torch.Generator | None = None) -> Noise:
-    """Noise for ``sample(noise=...)`` that is one draw for the whole batch in the first k steps.
-
-    Trajectories from one x_T then stay together for k steps and part after that ("repeat_noise" in
-    DDPM's code): the later they part, the more they have in common.
-    """
-
-    def noise(i: int, like: Tensor) -> Tensor:
-        one_draw = like[:1] if i < k else like
-        return standard_normal(one_draw, generator).expand_as(like)
-
-    return noise
 
 
 # ---- what determinism buys: inversion and interpolation ------------------------------------------
