@@ -136,7 +136,8 @@ def train(
     config = config or Config()
     _check(data, schedule, checkpoint, resume)
     state = State(model, config)
-    identity = files.identity(data, schedule, config)
+    # A checksum of all data: only where there is a file to compare it with, or to write it to.
+    identity = {} if checkpoint is None else files.identity(data, schedule, config)
     if resume:
         files.load_into(state, Path(str(checkpoint)), identity)
     held = validation_set(data if validation is None else validation, schedule)
