@@ -20,7 +20,7 @@ from torch import Tensor
 from ._checks import check_choice, check_count, check_float
 from .gaussian import standard_normal
 from .oracles import Denoised
-from .schedules import Schedule, per_example
+from .schedules import Schedule, lookup, per_example
 
 __all__ = [
     "VPSDE",
@@ -102,8 +102,8 @@ def schedule_rates(schedule: Schedule) -> Callable[[float | Tensor], Rates]:
 
     def rates(times: float | Tensor) -> Rates:
         level = (_times(times) * schedule.T).round().long()
-        alpha_bar = schedule.alpha_bar[level.cpu()]
-        return Rates(alpha_bar.sqrt(), (1 - alpha_bar).sqrt())
+        tables = schedule.sqrt_alpha_bar, schedule.sqrt_one_minus_alpha_bar
+        return Rates(*(lookup(table, level) for table in tables))
 
     return rates
 
@@ -246,10 +246,10 @@ def reverse_sde(
         raise ValueError(f"t_end must be below t_start, got t_start={t_start}, t_end={t_end}")
     for t, s in itertools.pairwise(grid):
         g = _call(score, x, t)
-        beta, dt = float(sde.beta(t)), t - s
-        x_s = x + (0.5 * beta * x + beta * g) * dt
+        dt = t - s
+        x_s = x + (float(sde.beta(t)) * g - sde.drift(x, t)) * dt
         if s != grid[-1]:
-            x_s = x_s + math.sqrt(beta * dt) * standard_normal(x, generator)
+            x_s = x_s + float(sde.diffusion(t)) * math.sqrt(dt) * standard_normal(x, generator)
         yield _step(t, s, x, g, x_s, sde)
         x = x_s
 
@@ -352,7 +352,7 @@ def _call(score: Score, x: Tensor, t: float) -> Tensor:
 
 
 def _flow(x: Tensor, g: Tensor, t: float, sde: VPSDE) -> Tensor:
-    return -0.5 * float(sde.beta(t)) * (x + g)
+    return sde.drift(x, t) - 0.5 * float(sde.beta(t)) * g
 
 
 def _step(t: float, s: float, x: Tensor, g: Tensor, x_s: Tensor, sde: VPSDE) -> ContinuousStep:

@@ -20,7 +20,7 @@ from ._checks import (
 from .forward import q_marginal, q_sample
 from .gaussian import Gaussian, bits_per_dim, discretized_log_prob, standard_normal
 from .posterior import q_posterior
-from .prediction import Kind, Model, batch_time, check_kind, predict
+from .prediction import Kind, Model, batch_time, between, check_kind, predict
 from .schedules import Schedule, at, lookup
 
 __all__ = [
@@ -287,8 +287,7 @@ def learned_variance(v: Tensor, t: Time, schedule: Schedule) -> Tensor:
     check_time(t, 1, schedule.T, batch=len(v))
     low, high = _decoder_safe(schedule, "beta_tilde"), schedule.beta
     low = torch.minimum(low, high)  # beta_tilde_2 may exceed beta_1 at t = 1
-    u = (v + 1) / 2
-    return (u * at(high.log(), t, v) + (1 - u) * at(low.log(), t, v)).exp()
+    return between(at(low, t, v), at(high, t, v), v)
 
 
 def loss_vlb(

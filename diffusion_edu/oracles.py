@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ._checks import Time, check_count, check_float, check_time, first_bad
-from .schedules import Schedule
+from .schedules import Schedule, lookup
 
 __all__ = ["Denoised", "EmpiricalOracle", "MixtureOracle"]
 
@@ -70,8 +70,7 @@ class _Oracle:
 
     def _at(self, x_t: Tensor, t: Time) -> Denoised:
         check_time(t, self.first_t, self.schedule.T, batch=len(x_t))
-        table = self.schedule.alpha_bar
-        return self.evaluate(x_t, table[t] if isinstance(t, int) else table[t.cpu()])
+        return self.evaluate(x_t, lookup(self.schedule.alpha_bar, t))
 
     def evaluate(self, x: Tensor, alpha_bar: float | Tensor) -> Denoised:
         """Everything at signal level alpha_bar, on the schedule or not.

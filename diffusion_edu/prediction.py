@@ -69,6 +69,11 @@ def mix(a: Tensor | float, x: Tensor, b: Tensor | float, y: Tensor) -> Tensor:
     return (a * x).add_(y, alpha=b) if isinstance(b, float) else a * x + b * y
 
 
+def between(low: Tensor | float, high: Tensor | float, v: Tensor) -> Tensor:
+    """low at v = -1, high at v = 1, geometric in between: how v stands for a variance."""
+    return low * (high / low) ** ((v + 1) / 2)
+
+
 def check_kind(kind: str, t: Time, schedule: Schedule) -> None:
     """Raise ValueError for an unknown kind, t outside 1..T, or eps and score at alpha_bar_t = 0."""
     check_choice(kind, get_args(Kind), "kind")

@@ -21,7 +21,7 @@ from ._checks import (
 from .forward import q_sample
 from .gaussian import Noise, shared_noise, standard_normal
 from .posterior import ddim_sigma, direction_weight
-from .prediction import Kind, Model, batch_time, check_kind, eps_and_x0, mix, predict
+from .prediction import Kind, Model, batch_time, between, check_kind, eps_and_x0, mix, predict
 from .schedules import Schedule, at, lookup, per_example
 from .spacing import Spacing, levels_of, timesteps
 
@@ -174,7 +174,7 @@ def sample(
         if std > 0:
             z = standard_normal(x, generator) if noise is None else noise(i, x)
             check_same_shape(x_t=x, z=z)
-            x_s = x_s + (std if v is None else sigma * (std / sigma) ** ((v + 1) / 2)) * z
+            x_s = x_s + (std if v is None else between(sigma, std, v)) * z
         yield Step(t, s, x, eps, x0, x_s)
         x = x_s
 

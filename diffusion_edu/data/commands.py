@@ -53,8 +53,8 @@ def list_(root: Root = None) -> None:
         shape = "x".join(map(str, source.shape))
         counts = " + ".join(f"{n:,}" for n, _ in source.splits.values())
         size = f"{sum(archive.size for archive in source.archives) / 1e6:.0f} MB"
-        every = (file for _, files in source.splits.values() for file in files)
-        typer.echo(row.format(source.name, shape, counts, size, find(source, base, every) or "no"))
+        here = find(source, base, source.files) or "no"
+        typer.echo(row.format(source.name, shape, counts, size, here))
     typer.echo(f"data directory: {base}")
 
 
@@ -98,9 +98,8 @@ def verify(names: Names = None, root: Root = None) -> None:
 
     base, good = data_dir(root), True
     for source in _sources(names):
-        files = [file for _, part in source.splits.values() for file in part]
-        folder = find(source, base, files) or base / source.folders[0]
-        states = {file: state(folder, file) for file in files}
+        folder = find(source, base, source.files) or base / source.folders[0]
+        states = {file: state(folder, file) for file in source.files}
         if not names and set(states.values()) == {State.missing}:
             typer.echo(f"{source.name}: not in {base}")
             continue

@@ -64,8 +64,7 @@ def fetch(
             with FileLock(base / f".{source.name}.lock"):
                 for archive in _missing(source, base, overwrite):  # again: we may have waited
                     _obtain(archive, source, base, timeout)
-    every = [file for archive in source.archives for file in archive.files]
-    return find(source, base, every) or base / source.folders[0]
+    return find(source, base, source.files) or base / source.folders[0]
 
 
 def _missing(source: Source, base: Path, overwrite: bool) -> list[Archive]:

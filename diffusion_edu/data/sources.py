@@ -68,6 +68,12 @@ class Source:
     classes: tuple[str, ...]
     splits: dict[str, tuple[int, tuple[File, ...]]]
     archives: tuple[Archive, ...]
+
+    @property
+    def files(self) -> list[File]:
+        """The files of all splits."""
+        return [file for _, part in self.splits.values() for file in part]
+
     parse: Callable[[Sequence[bytes], int], tuple[Tensor, Tensor]]
 
 

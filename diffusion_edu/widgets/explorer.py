@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -183,8 +183,7 @@ class Explorer:
     @property
     def frame(self) -> int:
         """Index of the frame whose level is nearest to ``t``."""
-        times = self._state.times
-        return min(range(len(times)), key=lambda f: abs(times[f] - self._values["t"]))
+        return nearest(self._state.times, self._values["t"])
 
     @property
     def notes(self) -> list[str]:
@@ -268,6 +267,11 @@ class Explorer:
     def __repr__(self) -> str:
         given = ", ".join(f"{k}={v!r}" for k, v in self._values.items())
         return f"{type(self).__name__}({given})"
+
+
+def nearest(times: Sequence[int], t: int) -> int:
+    """Index of the level in ``times`` that is nearest to t."""
+    return min(range(len(times)), key=lambda f: abs(times[f] - t))
 
 
 def short(x: float) -> str:

@@ -175,7 +175,6 @@ class ForwardExplorer(Explorer):
         ]
 
     def _scene(self, state: State) -> Scene:
-        alpha_bar = state.schedule.alpha_bar
         scene = Scene(
             state.times,
             self.frame,
@@ -183,7 +182,8 @@ class ForwardExplorer(Explorer):
             title=f"Adding noise to {self.dataset}".replace("_", " "),
             help="Level of noise: 0 is the data, T the last step",
         )
-        signal, noise = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+        signal = state.schedule.sqrt_alpha_bar
+        noise = state.schedule.sqrt_one_minus_alpha_bar
         _picture(
             scene,
             self.dataset.replace("_", " "),

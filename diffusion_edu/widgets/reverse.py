@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..prediction import Model
+from ..prediction import Model, batch_time
 from ..sampling import sample
 from ..schedules import Schedule
 from ..viz.scene import Control, Scene, groups, pick, sector, slide
 from . import datasets
 from .denoisers import KNOWN, MODELS, SHIPPED, resolve, schedule_of, source
-from .explorer import Explorer, Param, choice, integer, number, short
+from .explorer import Explorer, Param, choice, integer, nearest, number, short
 from .learner import Learner, LearnerError, bad_values
 
 BUDGET = 0.06  # seconds: what a live slider may take and still feel attached to the hand
@@ -204,10 +204,9 @@ class ReverseExplorer(Explorer):
     def _scene(self, state: State) -> Scene:
         kept = _thin(len(state.times))
         times = [state.times[f] for f in kept]
-        at = min(range(len(times)), key=lambda f: abs(times[f] - self._values["t"]))
         scene = Scene(
             times,
-            at,
+            nearest(times, self._values["t"]),
             _text(state, kept),
             title=f"From noise to {self.dataset}".replace("_", " "),
             help="Level of noise: T is pure noise, 0 the result",
@@ -265,7 +264,7 @@ def _run_learner(
     eta = 1.0 if values["sampler"] == "ddpm" else float(values["eta"])
     for i, (t, s) in enumerate(pairwise(times)):
         z = datasets.noise((n, *x.shape[1:]), values["seed"], i + 1)[::stride]
-        eps = model(x, torch.full((len(x),), t))
+        eps = model(x, batch_time(t, x))
         try:
             x = learner(x, x, t, s, eps, z, eta, state.schedule)
         except LearnerError as error:
