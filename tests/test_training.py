@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffusion_edu import schedules
+from diffusion_edu._files import write_atomically
 from diffusion_edu.data import toy
 from diffusion_edu.nets import MLP
 from diffusion_edu.training import (
@@ -175,14 +176,14 @@ def test_killed_with_sigkill_and_resumed_equals_uninterrupted(tmp_path):
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     """write_atomically: after any failure the old content is there, and nothing else is."""
     path = tmp_path / "file"
-    checkpoint.write_atomically(path, lambda f: f.write(b"old"))
+    write_atomically(path, lambda f: f.write(b"old"))
 
     def fails(file):
         file.write(b"new")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        checkpoint.write_atomically(path, fails)
+        write_atomically(path, fails)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
 import zlib
 from collections.abc import Mapping
@@ -13,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from .._files import write_atomically
 
 if TYPE_CHECKING:
     from ..schedules import Schedule
@@ -59,24 +59,6 @@ def save(state: State, path: Path, identity: Mapping[str, Any]) -> None:
         "generator": state.generator.get_state(),
     }
     write_atomically(path, lambda file: torch.save(content, file))
-
-
-def write_atomically(path: Path, write: Any) -> None:
-    """Call write(open binary file) on a new file beside ``path``, then rename it to ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave the new name with an empty file
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)  # as open() would have; mkstemp lets only the owner read
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def read(path: str | Path) -> dict[str, Any]:

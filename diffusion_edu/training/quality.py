@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from .._files import write_atomically
 from ..data import toy
 from ..metrics import mmd2
 from ..nets.pretrained import FORMAT
 from ..sampling import ddim
 from ..schedules import Schedule
-from .checkpoint import write_atomically
 from .loop import evaluate, validation_set
 from .recipes import Recipe
 
