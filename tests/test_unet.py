@@ -227,3 +227,15 @@ def test_float64():
     x, t = images(), torch.tensor([1, 9, 99, 999])
     right = net(x, t)
     assert torch.allclose(net.double()(x.double(), t), right.double(), atol=1e-5)
+
+
+@pytest.mark.parametrize("patch", [1, 2, 4])
+@torch.no_grad()
+def test_patches_are_channels(patch):
+    """With patch p: pixel_shuffle of an ordinary network on pixel_unshuffle(x)."""
+    net = randomised(UNetConfig(2, (8, 16), 1, (), groups=4, patch=patch))
+    inner = UNet(UNetConfig(2 * patch**2, (8, 16), 1, (), groups=4)).eval()
+    inner.load_state_dict(net.state_dict())
+    x, t = torch.randn(3, 2, 8 * patch, 4 * patch), torch.tensor([1, 500, 1000])
+    squares = nn.functional.pixel_unshuffle(x, patch)
+    assert torch.equal(net(x, t), nn.functional.pixel_shuffle(inner(squares, t), patch))

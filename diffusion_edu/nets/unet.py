@@ -1,8 +1,7 @@
 """DDPM's U-Net for images (Ho et al. 2006.11239, appendix B), named as published checkpoints are.
 
     x_t -> conv_in -> down_blocks -> mid_block -> up_blocks -> conv_norm_out, silu, conv_out -> eps
-                           |       skips        ^
-                           +--------------------+
+                           +------ skips -------^
 
 Every residual block is told the time by one vector e. By default 35,746,307 parameters.
 """
@@ -37,11 +36,12 @@ class UNetConfig:
     classes: int = 0  # the null class of guidance is one more, the last; 0: no classes at all
     learned_variance: bool = False  # 2C output channels: the prediction, v of ``learned_variance``
     T: int = 1000  # the network sees 1000 t/T: its weights do not depend on the chain's length
+    patch: int = 1  # squares of patch x patch pixels become one position of C patch^2 channels
 
     def __post_init__(self) -> None:
         for name in ("channels", "attention"):  # lists, when read from JSON
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("image_channels", "blocks", "groups", "T"):
+        for name in ("image_channels", "blocks", "groups", "T", "patch"):
             check_count(getattr(self, name), 1, None, name)
         check_count(self.classes, 0, None, "classes")
         check_count(head := 1 if self.head_dim is None else self.head_dim, 1, None, "head_dim")
@@ -137,11 +137,9 @@ class UNet(nn.Module):
     def __init__(self, config: UNetConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or UNetConfig()
-        c, colours, dim = config.channels, config.image_channels, 4 * config.channels[0]
-        mlp = OrderedDict(
-            linear_1=nn.Linear(c[0], dim), act=nn.SiLU(), linear_2=nn.Linear(dim, dim)
-        )
-        self.time_embedding = nn.Sequential(mlp)
+        c, colours = config.channels, config.image_channels * config.patch**2
+        one, two = nn.Linear(c[0], dim := 4 * c[0]), nn.Linear(dim, dim)
+        self.time_embedding = nn.Sequential(OrderedDict(linear_1=one, act=nn.SiLU(), linear_2=two))
         self.class_embedding = nn.Embedding(config.classes + 1, dim) if config.classes else None
         self.conv_in = nn.Conv2d(colours, c[0], 3, padding=1)
         self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()
@@ -183,18 +181,19 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """x: (B, C, H, W); t: (B,) in 1..T; y: (B,) int64 classes, None = the null class."""
-        c, f = self.config.image_channels, 2 ** (len(self.config.channels) - 1)
+        c, patch = self.config.image_channels, self.config.patch
+        f = patch * 2 ** (len(self.config.channels) - 1)
         if x.ndim != 4 or x.shape[1] != c or x.shape[2] % f or x.shape[3] % f:
             raise ValueError(
                 f"x must have shape (B, {c}, H, W), H and W divisible by {f}, got "
                 f"{tuple(x.shape)}: pad the images, for instance 28x28 to 32x32"
             )
         e = self.embed(t, y)
-        skips = [self.conv_in(x)]
+        skips = [self.conv_in(F.pixel_unshuffle(x, patch))]
         for down in self.down_blocks:
             skips += down(skips[-1], e)
         h = self.mid_block(skips[-1], e)[-1]
         for up in self.up_blocks:
             h = up(h, e, skips)[-1]
         eps: Tensor = self.conv_out(F.silu(self.conv_norm_out(h), inplace=True))
-        return eps
+        return F.pixel_shuffle(eps, patch)
