@@ -1,4 +1,4 @@
-"""Fetching the image sets: mirrors in turn, resumed where cut off, checked before they count.
+"""Fetching images and weights: mirrors in turn, resumed where cut off, checked before they count.
 
 An archive becomes visible under its name only when it is whole and its SHA-256 is right (pooch sees
 to that); the bytes so far wait beside it in a ``.part`` file. Of a tar archive only members known
@@ -25,7 +25,7 @@ from .sources import Archive, File, Source
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["fetch", "help_text", "unpack"]
+__all__ = ["fetch", "fetch_file", "help_text", "unpack"]
 
 TRIES = 5  # requests to one mirror for one archive, as long as each of them changes something
 CHUNK = 1 << 16
@@ -55,16 +55,51 @@ def fetch(
         FileExistsError: files with another content are in the way and overwrite is False.
         PermissionError: the data directory cannot be written to.
     """
-    from filelock import FileLock
-
     base = data_dir(root).resolve()
     if _missing(source, base, overwrite):
-        with _writable(base):
-            base.mkdir(parents=True, exist_ok=True)
-            with FileLock(base / f".{source.name}.lock"):
-                for archive in _missing(source, base, overwrite):  # again: we may have waited
-                    _obtain(archive, source, base, timeout)
+        with _locked(base, source.name):
+            for archive in _missing(source, base, overwrite):  # again: we may have waited
+                _obtain(archive, source, base, timeout)
     return find(source, base, source.files) or base / source.folders[0]
+
+
+def fetch_file(archive: Archive, base: Path, advice: str, timeout: float = 30.0) -> Path:
+    """Make one plain file present below ``base`` with its official content; return its path.
+
+    Args:
+        archive: its path ends in the name of its one file, which is not compressed.
+        advice: what the error says when no mirror delivers.
+
+    Raises:
+        ConnectionError, FileExistsError, PermissionError: as ``fetch``; nothing is replaced.
+    """
+    path, (file,) = base / archive.path, archive.files
+
+    def there() -> bool:
+        found = state(path.parent, file)
+        if found in (State.other, State.damaged):
+            raise FileExistsError(
+                f"{path} is another file than the official one (its SHA-256 or size differs): "
+                "delete it to fetch that"
+            )
+        return found is State.official
+
+    if not there():
+        with _locked(base, file.name):
+            if not there():  # again: we may have waited
+                _from_mirrors(archive, path, advice, timeout)
+    return path
+
+
+@contextmanager
+def _locked(base: Path, name: str) -> Iterator[None]:
+    """One process at a time; PermissionError with what to do where nothing can be written."""
+    from filelock import FileLock
+
+    with _writable(base):
+        base.mkdir(parents=True, exist_ok=True)
+        with FileLock(base / f".{name}.lock"):
+            yield
 
 
 def _missing(source: Source, base: Path, overwrite: bool) -> list[Archive]:
@@ -87,6 +122,16 @@ def _missing(source: Source, base: Path, overwrite: bool) -> list[Archive]:
 def _obtain(archive: Archive, source: Source, base: Path, timeout: float) -> None:
     path = base / archive.path
     had = path.is_file()
+    _from_mirrors(archive, path, help_text(source, base), timeout)
+    if path.name.endswith(".tar.gz"):
+        unpack(path, archive.files, base / source.folders[0])
+        if not had:
+            path.unlink()  # one put there by hand stays
+
+
+def _from_mirrors(archive: Archive, path: Path, advice: str, timeout: float) -> None:
+    """Fetch from the first mirror that delivers; ConnectionError if none does."""
+    had = path.is_file()
     tried = []
     for url in archive.urls:
         problem = _from_mirror(archive, url, path, timeout)
@@ -97,13 +142,7 @@ def _obtain(archive: Archive, source: Source, base: Path, timeout: float) -> Non
         if had:
             tried.append(f"  {path}: is there, but is not the official archive")
         problems = "\n".join(tried)
-        raise ConnectionError(
-            f"{archive.name} could not be downloaded:\n{problems}\n{help_text(source, base)}"
-        )
-    if path.name.endswith(".tar.gz"):
-        unpack(path, archive.files, base / source.folders[0])
-        if not had:
-            path.unlink()  # one put there by hand stays
+        raise ConnectionError(f"{archive.name} could not be downloaded:\n{problems}\n{advice}")
 
 
 def help_text(source: Source, base: Path) -> str:
