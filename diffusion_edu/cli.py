@@ -1,18 +1,20 @@
-"""The command line: diffusion-edu lab | train | sample | data | info."""
+"""The command line: diffusion-edu lab | train | sample | evaluate | table | data | info."""
 
 from __future__ import annotations
 
-import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from torch import Tensor
 
 from ._checks import check_count
 from .data.commands import app as data_app
+from .evaluation.commands import evaluate, train_classifier
+from .evaluation.table_command import table
+from .training.commands import train
 
 __all__ = ["app", "main"]
 
@@ -25,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+for command in (train, evaluate, table, train_classifier):
+    app.command()(command)
 app.add_typer(data_app)
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -62,135 +66,9 @@ def lab(
 
 
 @app.command()
-def train(
-    recipe: Annotated[
-        str, typer.Option(help="What to train: swiss_roll, moons or gaussians.", show_default=False)
-    ],
-    out: Annotated[
-        Path | None, typer.Option(help="Directory for the checkpoint. [default: runs/RECIPE]")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of weights, data and noise.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Throw an earlier run in --out away.")
-    ] = False,
-    export: Annotated[
-        Path | None,
-        typer.Option(help="Measure the result and write it to this .safetensors file."),
-    ] = None,
-) -> None:
-    """Train a small network on 2-D points (about a minute).
-
-    A checkpoint is written every few hundred steps. Stop with Ctrl-C, or pull the plug, and go on
-    with --resume: on the CPU the result is the same to the last bit.
-
-    Examples:
-
-    * `diffusion-edu train --recipe swiss_roll`
-
-    * `diffusion-edu train --recipe swiss_roll --resume`
-
-    * `diffusion-edu train --recipe moons --seed 1 --export moons1.safetensors`
-    """
-    from .training import recipes
-
-    directory = out or Path("runs") / recipe
-    wanted = {"steps": steps, "seed": seed}
-    plan = recipes.recipe(recipe).with_config(**wanted)
-    path = directory / "checkpoint.pt"
-    if resume:
-        plan = _as_begun(plan, path, wanted)
-    elif path.exists() and not overwrite:
-        raise ValueError(
-            f"{path} holds an earlier run: add --resume to go on with it, "
-            "--overwrite to start again, or choose another --out"
-        )
-    if not _train(plan, path, resume):
-        typer.echo(
-            f"Stopped. Go on with: diffusion-edu train --recipe {recipe} --out {directory} --resume"
-        )
-        raise typer.Exit(130)
-    if export:
-        _export(plan, path, export)
-
-
-def _as_begun(plan: Any, path: Path, wanted: dict[str, int | None]) -> Any:
-    """The plan with the options the run was begun with, which need not be given again."""
-    from .training import checkpoint
-
-    begun = checkpoint.read(path)["identity"]["config"]
-    for name, value in wanted.items():
-        if value not in (None, begun[name]):
-            raise ValueError(
-                f"the run at {path} was begun with {name}={begun[name]}, got --{name} "
-                f"{value}: leave --{name} out, or start a new run in another --out"
-            )
-    return plan.with_config(**{name: begun[name] for name in wanted})
-
-
-def _train(plan: Any, path: Path, resume: bool) -> bool:
-    """Train with a progress bar; False if stopped by Ctrl-C before the end."""
-    import torch
-    from tqdm import tqdm
-
-    from .training import train as loop
-
-    torch.set_num_threads(plan.threads)
-    model, schedule = plan.network()
-    data, held = plan.points()
-    total = plan.config.steps
-    records = loop(
-        model, data, schedule, plan.config, validation=held, checkpoint=path, resume=resume
-    )
-    with tqdm(total=total, unit="step") as bar, _CtrlC() as pressed:
-        for record in records:
-            bar.update(record.step - bar.n)
-            bar.set_postfix(loss=f"{record.loss:.4f}", validation=f"{record.validation:.4f}")
-            if pressed and record.step < total:
-                return False
-    return True
-
-
-class _CtrlC:
-    """Within the block the first Ctrl-C only makes this object true; a second one interrupts."""
-
-    def __enter__(self) -> _CtrlC:
-        self.pressed = False
-        self.before = signal.signal(signal.SIGINT, self._press)
-        return self
-
-    def _press(self, *_: object) -> None:
-        self.pressed = True
-        signal.signal(signal.SIGINT, self.before)
-
-    def __bool__(self) -> bool:
-        return self.pressed
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self.before)
-
-
-def _export(plan: Any, trained: Path, path: Path) -> None:
-    """Measure the averaged network of the checkpoint ``trained`` and write it to ``path``."""
-    from .training import checkpoint, export
-
-    model, _ = plan.network()
-    model.load_state_dict(checkpoint.read(trained)["ema"])
-    typer.echo("Measuring 10,000 samples against fresh data ...")
-    about = export(model.eval(), plan, path)
-    typer.echo(f"validation loss {about['loss']:.4f}")
-    typer.echo(
-        f"MMD^2 to fresh data {', '.join(f'{v:.1e}' for v in about['mmd2'])} "
-        f"(two fresh draws: 95% below {about['mmd2_null']:.1e})"
-    )
-    typer.echo(f"wrote {path} ({path.stat().st_size:,} bytes)")
-
-
-@app.command()
 def sample(
     model: Annotated[
-        str, typer.Option(help="swiss_roll, moons, gaussians, or a .safetensors file.")
+        str, typer.Option(help="A shipped network (`info` lists them), or a .safetensors file.")
     ] = "swiss_roll",
     sampler: Annotated[
         Sampler, typer.Option(help="ddim: few steps, no noise; ddpm: random, best with all steps.")
@@ -201,13 +79,20 @@ def sample(
     eta: Annotated[
         float | None, typer.Option(help="Noise of ddim, 0 (none) to 1 (as ddpm). [default: 0]")
     ] = None,
-    n: Annotated[int, typer.Option(help="How many points.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Same seed, same points.")] = 0,
+    n: Annotated[
+        int | None, typer.Option(help="How many. [default: 2000 points, 100 images]")
+    ] = None,
+    guidance: Annotated[
+        float, typer.Option(help="Images of classes: above 1 pushes towards the class.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="Same seed, same samples.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="File to write: .npy, .csv, or a .png picture.")
+        Path | None, typer.Option(help="File to write: .npy, a .png picture, or .csv of points.")
     ] = None,
 ) -> None:
-    """Draw new points from a trained network.
+    """Draw new points or images from a trained network.
+
+    Image i of a network that knows K classes is asked to be of class i mod K.
 
     Examples:
 
@@ -215,46 +100,72 @@ def sample(
 
     * `diffusion-edu sample --model moons --sampler ddpm --out moons.csv`
 
-    * `diffusion-edu sample --steps 5 --eta 0.5 --out rough.png`
+    * `diffusion-edu sample --model mnist --n 100 --guidance 2 --out digits.png`
     """
     if sampler is Sampler.ddpm and eta is not None:
         raise ValueError(f"eta={eta} is for ddim: ddpm has eta = 1, leave --eta out")
-    if out is not None and out.suffix not in _WRITERS:
-        raise ValueError(f"--out must end in {', '.join(_WRITERS)}, got {str(out)!r}")
-    check_count(n, 1, None, "n")
-    points = _draw(model, sampler, steps, eta or 0.0, n, seed)
+    check_count(1 if n is None else n, 1, None, "n")
+    from .nets import pretrained
+
+    network, schedule, info = pretrained(model)
+    writers = _POINT_WRITERS if len(info.shape) == 1 else _IMAGE_WRITERS
+    if out is not None and out.suffix not in writers:
+        raise ValueError(f"--out must end in {', '.join(writers)}, got {str(out)!r}")
+    ancestral = sampler is Sampler.ddpm
+    how: dict[str, Any] = {
+        "steps": steps if steps is not None else (schedule.T if ancestral else 50),
+        "eta": 1.0 if ancestral else eta or 0.0,
+        # DDPM with sigma^2 = beta_t, the paper's; on fewer steps the same for the shorter chain.
+        "variance": "large" if ancestral else "eta",
+        "seed": seed,
+    }
+    if len(info.shape) == 1:
+        drawn = _draw_points(network, schedule, n or 2000, **how)
+    else:
+        drawn = _draw_images(network, schedule, info, n or 100, guidance=guidance, **how)
     if out is None:
-        mean, std = points.mean(0).tolist(), points.std(0, correction=0).tolist()
-        typer.echo(
-            f"{n} points, mean {mean[0]:.3f} {mean[1]:.3f}, std {std[0]:.3f} {std[1]:.3f}; "
-            "keep them with --out FILE.npy, FILE.csv or FILE.png"
-        )
+        typer.echo(f"{_summary(drawn)}; keep them with --out FILE{', FILE'.join(writers)}")
         return
     out.parent.mkdir(parents=True, exist_ok=True)
-    _WRITERS[out.suffix](points, out)
+    writers[out.suffix](drawn, out)
     typer.echo(f"wrote {out}")
 
 
-def _draw(model: str, sampler: Sampler, steps: int | None, eta: float, n: int, seed: int) -> Tensor:
+def _summary(drawn: Tensor) -> str:
+    if drawn.ndim > 2:
+        return f"{len(drawn)} images of {' x '.join(map(str, drawn.shape[1:]))}"
+    mean, std = drawn.mean(0).tolist(), drawn.std(0, correction=0).tolist()
+    return f"{len(drawn)} points, mean {mean[0]:.3f} {mean[1]:.3f}, std {std[0]:.3f} {std[1]:.3f}"
+
+
+def _draw_points(
+    network: Any, schedule: Any, n: int, *, steps: int, eta: float, variance: Any, seed: int
+) -> Tensor:
     import torch
     from tqdm import tqdm
 
-    from .nets import pretrained
     from .sampling import sample as walk
 
     torch.set_num_threads(1)  # on a small network more threads wait longer than they compute
-    network, schedule, _ = pretrained(model)
-    ancestral = sampler is Sampler.ddpm
-    count = steps if steps is not None else (schedule.T if ancestral else 50)
     g = torch.Generator().manual_seed(seed)
-    start = torch.randn(n, network.dim, generator=g)
-    # DDPM with sigma^2 = beta_t, the paper's choice; on fewer steps the same for the shorter chain.
-    variance: Literal["eta", "large"] = "large" if ancestral else "eta"
-    path = walk(network, start, schedule, count, eta=eta, variance=variance, generator=g)
-    points = start
-    for step in tqdm(path, total=count, unit="step"):
+    points = torch.randn(n, network.dim, generator=g)
+    path = walk(network, points, schedule, steps, eta=eta, variance=variance, generator=g)
+    for step in tqdm(path, total=steps, unit="step"):
         points = step.x_s
     return points
+
+
+def _draw_images(network: Any, schedule: Any, info: Any, n: int, **how: Any) -> Tensor:
+    """(n, C, H, W) uint8, without padding."""
+    import torch
+
+    from ._parallel import local_device
+    from .evaluation.features import crop
+    from .evaluation.generate import Sampling, generate
+
+    plan = Sampling(n=n, batch=min(n, 100), **how)
+    chunks = generate(network.to(local_device()), schedule, info.shape, plan)
+    return crop(torch.cat([images.cpu() for images, _ in chunks]), info.pad)
 
 
 def _write_npy(points: Tensor, path: Path) -> None:
@@ -274,7 +185,15 @@ def _write_png(points: Tensor, path: Path) -> None:
     save_scatter(points, path)
 
 
-_WRITERS = {".npy": _write_npy, ".csv": _write_csv, ".png": _write_png}
+def _write_grid(images: Tensor, path: Path) -> None:
+    from .viz.images import save_image, tile
+
+    columns = 10 if len(images) >= 10 else None  # ten classes: one a column
+    save_image(tile(images, columns), path, zoom=max(1, 64 // images.shape[-1]))
+
+
+_POINT_WRITERS = {".npy": _write_npy, ".csv": _write_csv, ".png": _write_png}
+_IMAGE_WRITERS = {".npy": _write_npy, ".png": _write_grid}
 
 
 @app.command()

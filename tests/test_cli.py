@@ -21,7 +21,7 @@ from diffusion_edu import _lab, cli
 from diffusion_edu.data import location
 from diffusion_edu.nets import pretrained
 from diffusion_edu.sampling import ddim, ddpm
-from diffusion_edu.training import RECIPES, checkpoint, quality, recipe
+from diffusion_edu.training import RECIPES, checkpoint, commands, quality, recipe
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -52,7 +52,7 @@ def fails(capsys, monkeypatch, *arguments):
 def test_every_command_explains_itself():
     """--help of each command exits 0 and shows an example that starts with the program's name."""
     assert run("--help").exit_code == 0
-    for command in ("lab", "train", "sample"):
+    for command in ("lab", "train", "sample", "evaluate", "train-classifier"):
         result = run(command, "--help")
         assert result.exit_code == 0
         assert f"diffusion-edu {command}" in result.output
@@ -141,7 +141,6 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(tmp_path):
     assert process.returncode == 130
     assert f"train --recipe moons --out {out} --resume" in output
     state = checkpoint.read(out / "checkpoint.pt")
-    assert state["step"] % recipe("moons").config.every == 0
     assert 0 < state["step"] < 50_000
 
 
@@ -159,10 +158,10 @@ def test_train_in_two_parts_is_train_at_once(quick, tmp_path, monkeypatch):
     whole, parts, file = tmp_path / "whole", tmp_path / "parts", tmp_path / "moons.safetensors"
     assert run(*quick, "--steps", 15, "--out", whole).exit_code == 0
     with monkeypatch.context() as patch:
-        presses = iter([False, True])
-        patch.setattr(cli._CtrlC, "__bool__", lambda self: next(presses))
+        presses = iter([False] * 13)
+        patch.setattr(commands._CtrlC, "__bool__", lambda self: next(presses, True))
         assert run(*quick, "--steps", 15, "--out", parts).exit_code == 130
-    assert checkpoint.read(parts / "checkpoint.pt")["step"] == 10
+    assert checkpoint.read(parts / "checkpoint.pt")["step"] == 12
     assert run(*quick, "--out", parts, "--resume", "--export", file).exit_code == 0
     a, b = checkpoint.read(whole / "checkpoint.pt"), checkpoint.read(parts / "checkpoint.pt")
     assert a["step"] == b["step"] == 15

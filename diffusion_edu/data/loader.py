@@ -11,7 +11,7 @@ from torch.nn.functional import pad as pad_image
 from .._checks import check_count
 from .images import ImageSet, to_float
 
-__all__ = ["Loader"]
+__all__ = ["Loader", "Points", "as_float"]
 
 
 class Loader:
@@ -52,7 +52,8 @@ class Loader:
         check_count(pad, 0, None, "pad")
         self.images = pad_image(images.to(device), (pad,) * 4) if pad else images.to(device)
         self.labels = labels.to(device)
-        self.flip = flip
+        self.flip, self.official = flip, data.official
+        self.null = len(data.classes)  # the label that stands for no class, where one is wanted
 
     def __len__(self) -> int:
         return len(self.images)
@@ -103,3 +104,44 @@ class Loader:
         check_count(n, 1, None, "n")
         for index in torch.arange(len(self), device=self.images.device).split(n):
             yield self.take(index)
+
+
+class Points:
+    """The rows of a tensor behind the same two methods: what the training loop reads points from.
+
+    Args:
+        data: (N, *D) float, or uint8 images.
+        device: where batches are used; the data stay where they are.
+
+    Raises:
+        ValueError: data without examples, or with NaN or inf.
+    """
+
+    null = 0
+
+    def __init__(self, data: Tensor, device: str | torch.device = "cpu") -> None:
+        if data.ndim < 2 or len(data) == 0:
+            raise ValueError(f"data must have shape (N, *D) with N >= 1, got {tuple(data.shape)}")
+        if data.is_floating_point() and not data.isfinite().all():
+            raise ValueError("data must be finite, got NaN or inf: drop those examples")
+        self.images, self.device = data, device
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape *D of an example."""
+        return tuple(self.images.shape[1:])
+
+    def draw(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Which rows, with replacement (n,) int64; none is mirrored (n,) bool."""
+        index = torch.randint(len(self.images), (n,), generator=generator)
+        return index, torch.zeros(n, dtype=torch.bool)
+
+    def take(self, index: Tensor, flip: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The rows (n, *D) as floats on the device, and labels (n,), all of them ``null``."""
+        x0 = as_float(self.images[index]).to(self.device)
+        return x0, torch.full((len(x0),), self.null, device=self.device)
+
+
+def as_float(x: Tensor) -> Tensor:
+    """uint8 images -> float in [-1, 1]; floats pass."""
+    return to_float(x) if x.dtype == torch.uint8 else x

@@ -6,6 +6,7 @@ import copy
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 __all__ = ["EMA"]
 
@@ -42,9 +43,8 @@ class EMA:
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Move the average towards the weights of ``model``; copy its buffers."""
-        rate = self.rate
-        for average, new in zip(self.model.parameters(), model.parameters(), strict=True):
-            average.lerp_(new, 1 - rate)
+        move = get_ema_multi_avg_fn(self.rate)  # on a GPU one kernel for all weights
+        move(list(self.model.parameters()), list(model.parameters()), self.updates)
         for old, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
             old.copy_(buffer)
         self.updates += 1

@@ -13,10 +13,11 @@ from .. import schedules
 from .._checks import check_choice
 from ..schedules import Schedule
 from .mlp import MLP
+from .unet import UNet, UNetConfig
 
 __all__ = ["Pretrained", "build", "pretrained", "pretrained_names"]
 
-FORMAT = "diffusion_edu weights 1"
+FORMAT = "diffusion_edu weights 2"
 WEIGHTS = Path(__file__).parent / "weights"
 SCHEDULES = ("linear", "quadratic", "cosine", "sigmoid", "sigmoid_alpha_bar", "jsd")
 
@@ -26,20 +27,26 @@ class Pretrained:
     """What a weights file says about itself.
 
     Attributes:
-        name: the data set (see ``toy.load``).
+        data: the data set (see ``toy.load``, ``images.load``).
+        official: False if the training images were not the published files of that data set.
+        shape: *D of one example as the network takes it, padding included.
         recipe: everything needed to train it again: data, net, schedule, config (with the seed).
+        images: examples seen in training.
         loss: final validation loss (see ``training.evaluate``), L_simple of the averaged weights.
-        mmd2: MMD^2 of DDIM samples to fresh data, one value per seed (see ``training.measure``).
-        mmd2_null: 95th percentile of MMD^2 between two fresh draws of the data.
+        metrics: how good samples are. Points: "mmd2", MMD^2 of DDIM samples to fresh data, one
+            value per seed (see ``training.measure``), and "mmd2_null", the 95th percentile of MMD^2
+            between two fresh draws of the data. Images: what ``diffusion-edu evaluate`` reports.
         torch: version of torch that trained it.
         path: the file.
     """
 
-    name: str
+    data: str
+    official: bool
+    shape: tuple[int, ...]
     recipe: dict[str, Any]
+    images: int
     loss: float
-    mmd2: tuple[float, ...]
-    mmd2_null: float
+    metrics: dict[str, Any]
     torch: str
     path: Path
 
@@ -48,17 +55,23 @@ class Pretrained:
         """Seed of the training run."""
         return int(self.recipe["config"]["seed"])
 
+    @property
+    def pad(self) -> int:
+        """Black pixels on every side of an image that are not part of the data."""
+        return int(self.recipe.get("pad", 0))
+
 
 def pretrained_names() -> tuple[str, ...]:
     """Names of the shipped networks."""
     return tuple(sorted(file.stem for file in WEIGHTS.glob("*.safetensors")))
 
 
-def pretrained(name: str | Path) -> tuple[MLP, Schedule, Pretrained]:
+def pretrained(name: str | Path) -> tuple[MLP | UNet, Schedule, Pretrained]:
     """A trained network in eval mode, the schedule it was trained with, and what is known of it.
 
     Args:
-        name: of a shipped network ("swiss_roll", "moons", "gaussians"), or the path of a
+        name: of a shipped network ("swiss_roll", "moons", "gaussians" for points; "digits",
+            "mnist" for images, told the class or None by model(x, t, y)), or the path of a
             ``.safetensors`` file written by ``diffusion-edu train --export``.
 
     Raises:
@@ -75,7 +88,7 @@ def pretrained(name: str | Path) -> tuple[MLP, Schedule, Pretrained]:
         )
     tensors, about = _read(path)
     try:
-        info = Pretrained(path=path, **{k: _plain(v) for k, v in about.items()})
+        info = Pretrained(path=path, **{**about, "shape": tuple(about["shape"])})
         model, schedule = build(info.recipe["net"], info.recipe["schedule"])
         model.load_state_dict(tensors)
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
@@ -83,13 +96,21 @@ def pretrained(name: str | Path) -> tuple[MLP, Schedule, Pretrained]:
     return model.eval().requires_grad_(False), schedule, info
 
 
-def build(net: dict[str, Any], schedule: dict[str, Any]) -> tuple[MLP, Schedule]:
-    """A fresh MLP(**net) for the chain, and the schedule, e.g. {"name": "linear", "T": 1000}."""
+def build(net: dict[str, Any], schedule: dict[str, Any]) -> tuple[MLP | UNet, Schedule]:
+    """A fresh network for the chain, and the schedule, e.g. {"name": "linear", "T": 1000}.
+
+    ``net`` holds the arguments of ``MLP``, or with "type": "UNet" those of ``UNetConfig``.
+    """
     options = dict(schedule)
     name = options.pop("name")
     check_choice(name, SCHEDULES, "schedule")  # the name may come from a file: never any attribute
     chain: Schedule = getattr(schedules, name)(**options)
-    return MLP(**net, T=chain.T), chain
+    shape = dict(net)
+    kind = shape.pop("type", "MLP")
+    check_choice(kind, ("MLP", "UNet"), "type of network")
+    if kind == "MLP":
+        return MLP(**shape, T=chain.T), chain
+    return UNet(UNetConfig(**shape, T=chain.T)), chain
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -110,7 +131,3 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return tensors, {k: json.loads(v) for k, v in metadata.items() if k != "format"}
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} has damaged metadata: {error}") from error
-
-
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from .loop import Config, Record, State, evaluate, train, validation_set
+from .config import Config, draw_times
+from .heldout import evaluate, validation_set
+from .loop import Record, State, train
+from .machine import Machine
 from .quality import export, measure, null_mmd2
-from .recipes import RECIPES, Recipe, recipe
+from .recipes import RECIPES, ImageRecipe, Recipe, recipe
 
 __all__ = [
     "RECIPES",
     "Config",
+    "ImageRecipe",
+    "Machine",
     "Recipe",
     "Record",
     "State",
+    "draw_times",
     "evaluate",
     "export",
     "measure",

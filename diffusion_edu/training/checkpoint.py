@@ -16,11 +16,12 @@ from .._files import write_atomically
 
 if TYPE_CHECKING:
     from ..schedules import Schedule
-    from .loop import Config, State
+    from .config import Config
+    from .loop import State
 
 __all__ = ["identity", "load_into", "read", "save"]
 
-FORMAT = "diffusion_edu checkpoint 1"
+FORMAT = "diffusion_edu checkpoint 2"
 KEYS = {
     "format",
     "identity",
@@ -31,6 +32,10 @@ KEYS = {
     "updates",
     "optimizer",
     "generator",
+    "noise",
+    "log",
+    "seconds",
+    "parts",
 }
 
 
@@ -41,7 +46,7 @@ def identity(data: Tensor, schedule: Schedule, config: Config) -> dict[str, Any]
         "schedule": repr(schedule),
         "schedule crc32": zlib.crc32(schedule.alpha_bar.numpy().tobytes()),
         "data": f"{tuple(data.shape)} {data.dtype}",
-        "data crc32": zlib.crc32(data.contiguous().numpy().tobytes()),
+        "data crc32": zlib.crc32(data.cpu().contiguous().numpy().tobytes()),
     }
 
 
@@ -57,6 +62,10 @@ def save(state: State, path: Path, identity: Mapping[str, Any]) -> None:
         "updates": state.ema.updates,
         "optimizer": state.optimizer.state_dict(),
         "generator": state.generator.get_state(),
+        "noise": state.noise.get_state(),
+        "log": state.log,
+        "seconds": state.seconds,
+        "parts": state.parts,
     }
     write_atomically(path, lambda file: torch.save(content, file))
 
@@ -111,6 +120,9 @@ def load_into(state: State, path: Path, wanted: Mapping[str, Any]) -> None:
         state.ema.model.load_state_dict(content["ema"])
         state.optimizer.load_state_dict(content["optimizer"])
         state.generator.set_state(content["generator"])
+        state.noise.set_state(content["noise"])
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} belongs to another network: {error}") from error
     state.step, state.ema.updates = content["step"], content["updates"]
+    state.log, state.seconds = content["log"], content["seconds"]
+    state.parts = [(t, losses) for t, losses in content["parts"]]

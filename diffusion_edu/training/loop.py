@@ -2,70 +2,30 @@
 
 from __future__ import annotations
 
-import math
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .._checks import check_count
-from ..data.images import to_float
+from .. import _parallel
+from ..data.loader import Loader, Points
 from ..nets.ema import EMA
 from ..objectives import loss_per_example
 from ..schedules import Schedule
 from . import checkpoint as files
+from .config import Config, draw_times
+from .heldout import Held, evaluate, validation_set
+from .machine import Machine, autocast, seeded
 
-__all__ = ["Config", "Record", "State", "evaluate", "train"]
+__all__ = ["Record", "State", "train"]
 
 BINS = 10  # equal parts of 1..T for the loss per time
 MAX_TERMINAL_SNR = 1e-3
-Held = tuple[Tensor, Tensor, Tensor]  # fixed x0 (n, *D), t (n,), eps (n, *D)
-
-
-@dataclass(frozen=True)
-class Config:
-    """How to train. Defaults are DDPM's (2006.11239 app. B) where it names a value.
-
-    Attributes:
-        steps, batch: optimiser steps, examples per step (drawn with replacement).
-        lr, lr_end, warmup: Adam's step size, and the fraction of it left at the end: after
-            ``warmup`` linear steps it follows a half cosine from lr to lr * lr_end (1: constant).
-        clip: largest norm of the gradient.
-        ema: decay of the averaged weights (with warm-up, see ``EMA``).
-        every: steps between records, which are also the moments a checkpoint is written.
-        seed: of the one generator that draws batches, times and noise.
-    """
-
-    steps: int = 10_000
-    batch: int = 128
-    lr: float = 2e-4
-    lr_end: float = 1.0
-    warmup: int = 0
-    clip: float = 1.0
-    ema: float = 0.9999
-    every: int = 100
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch", "every"):
-            check_count(getattr(self, name), 1, None, name)
-        for name in ("warmup", "seed"):
-            check_count(getattr(self, name), 0, None, name)
-        for name in ("lr", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be positive, got {name}={getattr(self, name)}")
-        if not 0 <= self.lr_end <= 1:
-            raise ValueError(f"lr_end must lie in [0, 1], got lr_end={self.lr_end}")
-
-    def lr_at(self, step: int) -> float:
-        """Step size of the optimiser step number ``step`` (0-based)."""
-        if step < self.warmup:
-            return self.lr * (step + 1) / self.warmup
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.lr * (self.lr_end + (1 - self.lr_end) * (1 + math.cos(math.pi * done)) / 2)
 
 
 @dataclass(frozen=True)
@@ -74,6 +34,8 @@ class Record:
 
     Attributes:
         step: optimiser steps done.
+        images: examples seen.
+        seconds: time spent training, validation and files included, over all resumed parts.
         loss: mean of ||eps - eps_hat||^2 per dimension over those steps (DDPM eq. 14).
         loss_by_t: (10,) the same per tenth of 1..T; NaN where no t was drawn. A flat total hides
             that the loss near t = 1 is where a network still learns.
@@ -81,50 +43,69 @@ class Record:
             from record to record, as ``loss`` is not.
         lr: step size of the last step.
         ema: the averaged network (alive: it goes on changing while the loop runs).
+        log: one row of plain values for every record so far, from the start of the run.
     """
 
     step: int
+    images: int
+    seconds: float
     loss: float
     loss_by_t: Tensor
     validation: float
     lr: float
     ema: nn.Module
+    log: list[dict[str, float]]
 
 
 class State:
     """Everything a run needs to go on exactly where it was: this is what a checkpoint holds."""
 
-    def __init__(self, model: nn.Module, config: Config) -> None:
-        self.model, self.config, self.step = model, config, 0
+    def __init__(self, model: nn.Module, config: Config, machine: Machine) -> None:
+        self.model, self.config, self.machine, self.step = model, config, machine, 0
+        machine.place(model)
         self.ema = EMA(model, config.ema)
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
+        self.run = machine.runner(model)
+        self.optimizer = machine.optimizer(model, config.lr)
         self.generator = torch.Generator().manual_seed(config.seed)
+        self.noise = machine.generator(self.generator, config.seed)
+        self.log: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self.parts: list[tuple[Tensor, Tensor]] = []  # t and losses since the last record
 
 
 def train(
     model: nn.Module,
-    data: Tensor,
+    data: Tensor | Loader,
     schedule: Schedule,
     config: Config | None = None,
     *,
-    validation: Tensor | None = None,
+    validation: Tensor | Held | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
+    machine: Machine | None = None,
+    watch: Callable[[int], bool] | None = None,
 ) -> Iterator[Record]:
     """Train ``model`` in place to predict the noise, DDPM Algorithm 1; a lazy generator.
 
         x0 ~ data, t ~ uniform 1..T, eps ~ N(0, I);  descend on ||eps - model(x_t, t)||^2
 
-    Everything random comes from one CPU generator that is part of the checkpoint, so a run that was
+    Everything random comes from generators that are part of the checkpoint, so a run that was
     stopped, even by kill -9, and resumed gives the same bits on the CPU as one that was not (with
-    the same number of threads).
+    the same number of threads). Processes started by torchrun share every batch: each takes its
+    slice of the same draws, so that their averaged gradient is that of one process.
 
     Args:
-        data: (N, *D) float, or uint8 images, mapped to [-1, 1] batch by batch.
-        validation: examples for the validation loss; default: the first 4096 of ``data``.
+        data: (N, *D) float, or uint8 images, mapped to [-1, 1] batch by batch; or a ``Loader``,
+            which also has labels, for config.drop_label.
+        validation: examples for the validation loss, or a ``validation_set``; default: the first
+            4096 of ``data``.
         checkpoint: file written at every record, before it is yielded; leaving the loop at any
             record therefore loses nothing.
         resume: go on from ``checkpoint``, which must belong to the same config, schedule and data.
+        machine: device, compiler, memory order; default: the device ``model`` is on.
+        watch: called after every step with the number of steps done; when it returns True, a
+            checkpoint is written and the generator ends, record or not. (Processes that share a
+            batch stop at records only.)
 
     Raises:
         ValueError: data is empty or holds NaN; a checkpoint that is missing, foreign or different.
@@ -134,90 +115,133 @@ def train(
             starts at a level the network never saw.
     """
     config = config or Config()
-    _check(data, schedule, checkpoint, resume)
-    state = State(model, config)
+    machine = machine or Machine(next(model.parameters()).device)
+    source = data if isinstance(data, Loader) else Points(data, machine.device)
+    _check(source, schedule, config, checkpoint, resume)
+    state = State(model, config, machine)
     # A checksum of all data: only where there is a file to compare it with, or to write it to.
-    identity = {} if checkpoint is None else files.identity(data, schedule, config)
+    identity = {} if checkpoint is None else files.identity(source.images, schedule, config)
     if resume:
         files.load_into(state, Path(str(checkpoint)), identity)
-    held = validation_set(data if validation is None else validation, schedule)
-    device = next(model.parameters()).device
+    if not isinstance(validation, tuple):
+        examples = source.images if validation is None else validation
+        validation = validation_set(examples, schedule)
+    save = _saver(state, checkpoint, identity)
     while state.step < config.steps:
-        parts = []
-        stop = min(config.steps, (state.step // config.every + 1) * config.every)
-        while state.step < stop:
-            parts.append(_step(state, data, schedule, device))
-        record = _record(state, parts, held, schedule)
-        if checkpoint is not None:
-            files.save(state, Path(checkpoint), identity)
+        if not _steps(state, source, schedule, watch):
+            return save()
+        record = _record(state, validation, schedule)
+        save()
         yield record
 
 
-def _step(
-    state: State, data: Tensor, schedule: Schedule, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """One optimiser step (DDPM Algorithm 1); returns t (B,) and the loss of each example (B,)."""
-    config, g = state.config, state.generator
-    x0 = as_float(data[torch.randint(len(data), (config.batch,), generator=g)]).to(device)
-    t = torch.randint(1, schedule.T + 1, (config.batch,), generator=g).to(device)
-    eps = torch.randn(x0.shape, generator=g).to(device)
-    losses = loss_per_example(state.model.train(), x0, t, eps, schedule)
+def _saver(
+    state: State, checkpoint: str | Path | None, identity: dict[str, Any]
+) -> Callable[[], None]:
+    def save() -> None:
+        if checkpoint is not None and _parallel.rank() == 0:
+            files.save(state, Path(checkpoint), identity)
+        _parallel.wait()
+
+    return save
+
+
+def _steps(
+    state: State,
+    data: Loader | Points,
+    schedule: Schedule,
+    watch: Callable[[int], bool] | None,
+) -> bool:
+    """Steps up to the next record; False if ``watch`` stopped them before."""
+    config, start = state.config, time.perf_counter()
+    end = min(config.steps, (state.step // config.every + 1) * config.every)
+    while state.step < end:
+        state.parts.append(_step(state, data, schedule))
+        stopped = watch is not None and watch(state.step)
+        if stopped and _parallel.world() == 1 and state.step < end:
+            break
+    state.seconds += time.perf_counter() - start
+    return state.step == end
+
+
+def _record(state: State, held: Held, schedule: Schedule) -> Record:
+    """The record of the steps since the last one; with more processes, of all of them."""
+    config, start = state.config, time.perf_counter()
+    total, count = _loss_by_time(state, schedule.T)
+    row = {
+        "step": state.step,
+        "images": state.step * config.batch,
+        "loss": (total.sum() / count.sum()).item(),
+        "validation": evaluate(state.ema.model, held, schedule, config.precision),
+        "lr": config.lr_at(state.step - 1),
+    }
+    state.seconds += time.perf_counter() - start
+    row["seconds"] = round(state.seconds, 2)
+    by_t = total / count
+    state.log.append(row | {f"loss_{i + 1}": loss for i, loss in enumerate(by_t.tolist())})
+    known: dict[str, Any] = row
+    return Record(**known, loss_by_t=by_t, ema=state.ema.model, log=state.log)
+
+
+def _loss_by_time(state: State, T: int) -> tuple[Tensor, Tensor]:
+    """Sums of the losses since the last record per tenth of 1..T, and their numbers."""
+    t, losses = (torch.cat(p).cpu() for p in zip(*state.parts, strict=True))
+    state.parts = []
+    bins = (t - 1) * BINS // T
+    total = torch.bincount(bins, losses.double(), minlength=BINS)
+    both = torch.stack([total, torch.bincount(bins, minlength=BINS).double()])
+    both = _parallel.add_up(both.to(state.machine.device)).cpu()
+    return both[0], both[1]
+
+
+def _step(state: State, data: Loader | Points, schedule: Schedule) -> tuple[Tensor, Tensor]:
+    """One optimiser step (DDPM Algorithm 1); t and the loss of each example of this process."""
+    config, machine, g = state.config, state.machine, state.generator
+    mine = _parallel.share(config.batch)
+    index, flip = data.draw(config.batch, g)
+    t = draw_times(config.batch, schedule.T, config.times, g)
+    eps = torch.randn((config.batch, *data.shape), generator=state.noise, device=state.noise.device)
+    x0, labels = data.take(index[mine], flip[mine])
+    extra: tuple[Tensor, ...] = ()
+    if config.drop_label is not None:
+        dropped = torch.rand(config.batch, generator=g)[mine] < config.drop_label
+        extra = (torch.where(dropped.to(labels.device), data.null, labels),)
+    x0, eps, t = machine.arrange(x0), machine.arrange(eps[mine].to(x0.device)), t[mine]
+    state.model.train()
+    with autocast(machine.device, config.precision), seeded(state.model, g, machine.device):
+        losses = loss_per_example(lambda x, t: state.run(x, t, *extra), x0, t, eps, schedule)
+    _descend(state, losses.mean())
+    return t, losses.detach()
+
+
+def _descend(state: State, loss: Tensor) -> None:
+    """Backward, clip, Adam, average."""
+    config = state.config
     state.optimizer.zero_grad(set_to_none=True)
-    losses.mean().backward()
+    loss.backward()
     nn.utils.clip_grad_norm_(state.model.parameters(), config.clip)
     for group in state.optimizer.param_groups:
         group["lr"] = config.lr_at(state.step)
     state.optimizer.step()
     state.ema.update(state.model)
     state.step += 1
-    return t, losses.detach()
 
 
-def validation_set(data: Tensor, schedule: Schedule, n: int = 4096) -> Held:
-    """Fixed x0, t (evenly over 1..T) and eps for ``evaluate``: the first n examples, or repeats."""
-    x0 = as_float(data[torch.arange(n) % len(data)])
-    t = 1 + torch.arange(n) * schedule.T // n
-    # Of all pairs of t and example only the diagonal is used, so mix them: data may be sorted.
-    g = torch.Generator().manual_seed(0)
-    return x0, t[torch.randperm(n, generator=g)], torch.randn(x0.shape, generator=g)
-
-
-@torch.no_grad()
-def evaluate(model: nn.Module, held: Held, schedule: Schedule) -> float:
-    """Mean noise loss of ``model`` at a fixed ``validation_set``."""
-    device = next(model.parameters()).device
-    parts = zip(*(x.to(device).split(1024) for x in held), strict=True)
-    losses = [loss_per_example(model, x0, t, eps, schedule) for x0, t, eps in parts]
-    return torch.cat(losses).mean().item()
-
-
-def as_float(x: Tensor) -> Tensor:
-    """uint8 images -> float in [-1, 1]; floats pass."""
-    return to_float(x) if x.dtype == torch.uint8 else x
-
-
-def _record(
-    state: State,
-    parts: list[tuple[Tensor, Tensor]],
-    held: Held,
+def _check(
+    data: Loader | Points,
     schedule: Schedule,
-) -> Record:
-    t, losses = (torch.cat(p) for p in zip(*parts, strict=True))
-    bins = (t - 1) * BINS // schedule.T
-    count = torch.bincount(bins, minlength=BINS)
-    by_t = torch.bincount(bins, losses.double(), minlength=BINS) / count
-    lr = state.config.lr_at(state.step - 1)
-    value = evaluate(state.ema.model, held, schedule)
-    return Record(state.step, losses.mean().item(), by_t.cpu(), value, lr, state.ema.model)
-
-
-def _check(data: Tensor, schedule: Schedule, checkpoint: str | Path | None, resume: bool) -> None:
-    if data.ndim < 2 or len(data) == 0:
-        raise ValueError(f"data must have shape (N, *D) with N >= 1, got {tuple(data.shape)}")
-    if data.is_floating_point() and not data.isfinite().all():
-        raise ValueError("data must be finite, got NaN or inf: drop those examples")
+    config: Config,
+    checkpoint: str | Path | None,
+    resume: bool,
+) -> None:
+    if config.drop_label is not None and isinstance(data, Points):
+        raise ValueError(
+            f"drop_label={config.drop_label} needs labels: give data as a Loader, "
+            "or leave drop_label at None"
+        )
     if resume and checkpoint is None:
         raise ValueError("resume=True needs checkpoint=, the file to go on from; got none")
+    _parallel.share(config.batch)  # a batch that cannot be shared is an error now, not later
     if schedule.snr[-1] > MAX_TERMINAL_SNR:
         warnings.warn(
             f"snr[T] = {schedule.snr[-1]:.2g} > {MAX_TERMINAL_SNR}: the chain does not end in "

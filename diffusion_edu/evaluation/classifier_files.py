@@ -1,0 +1,168 @@
+"""Classifiers as files: the shipped ones, and those that ``train-classifier`` writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._checks import check_choice
+from .._files import write_atomically
+from ..data.images import ImageSet, load
+from .classifier import Classifier, ClassifierRecipe, Record, accuracy, train
+
+__all__ = [
+    "ClassifierInfo",
+    "classifier_names",
+    "load_classifier",
+    "save_classifier",
+    "train_classifier",
+]
+
+FORMAT = "diffusion_edu classifier 1"
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True)
+class ClassifierInfo:
+    """What a classifier's file says about itself.
+
+    Attributes:
+        recipe: everything needed to train it again, the seed and the data set's name included.
+        official: False if the data it was trained on were not the published files.
+        seen: training images used, repetitions counted.
+        accuracy: share of the test images classified right, by the weights as they are in the file.
+        tested: how many test images those were.
+        torch: version of torch that trained it.
+        path: the file.
+    """
+
+    recipe: ClassifierRecipe
+    official: bool
+    seen: int
+    accuracy: float
+    tested: int
+    torch: str
+    path: Path
+
+    @property
+    def data(self) -> str:
+        """Name of the data set it was trained on."""
+        return self.recipe.data
+
+    @property
+    def seed(self) -> int:
+        """Seed of the training run."""
+        return self.recipe.seed
+
+
+def classifier_names() -> tuple[str, ...]:
+    """Data sets that have a shipped classifier."""
+    return tuple(sorted(file.stem for file in WEIGHTS.glob("*.safetensors")))
+
+
+def train_classifier(
+    plan: ClassifierRecipe,
+    path: Path,
+    data: ImageSet | None = None,
+    test: ImageSet | None = None,
+) -> Iterator[Record]:
+    """Train by ``plan``, one record per epoch; after the last, test and write ``path``.
+
+    Args:
+        data, test: training and test images; default both parts of ``images.load(plan.data)``.
+    """
+    data = load(plan.data) if data is None else data
+    test = load(plan.data, "test") if test is None else test
+    model, seen = plan.network(), 0
+    for record in train(model, plan, data):
+        seen = record.seen
+        yield record
+    save_classifier(model, plan, path, test, seen=seen, official=data.official and test.official)
+
+
+def save_classifier(
+    model: Classifier,
+    plan: ClassifierRecipe,
+    path: Path,
+    test: ImageSet,
+    *,
+    seen: int,
+    official: bool,
+) -> None:
+    """Write the weights in half precision, after testing the network that these describe."""
+    from safetensors.torch import save
+
+    # Contiguous: the file format knows no channels-last.
+    tensors = {k: _half(v).cpu().contiguous() for k, v in model.state_dict().items()}
+    rounded = plan.network()
+    rounded.load_state_dict(tensors)
+    about = {
+        "recipe": plan.plain(),
+        "official": official,
+        "seen": seen,
+        "accuracy": accuracy(rounded, test),
+        "tested": len(test),
+        "torch": torch.__version__,
+    }
+    metadata = {"format": FORMAT, **{k: json.dumps(v) for k, v in about.items()}}
+    write_atomically(path, lambda file: file.write(save(tensors, metadata)))
+
+
+def _half(x: Tensor) -> Tensor:
+    return x.half() if x.is_floating_point() else x
+
+
+def load_classifier(name: str | Path) -> tuple[Classifier, ClassifierInfo]:
+    """A trained classifier in eval mode (float32), and what is known of it.
+
+    Args:
+        name: a data set with a shipped classifier (see ``classifier_names``), or the path of a
+            ``.safetensors`` file written by ``diffusion-edu train-classifier``.
+
+    Raises:
+        ValueError: unknown name (the nearest is suggested), or a file that is missing or foreign.
+    """
+    path = Path(name)
+    if path.suffix != ".safetensors":
+        check_choice(str(name), classifier_names(), "shipped classifier")
+        path = WEIGHTS / f"{name}.safetensors"
+    elif not path.is_file():
+        raise ValueError(
+            f"no file {path}: give the path of a .safetensors file, "
+            f"or one of {', '.join(classifier_names())}"
+        )
+    tensors, about = _read(path)
+    try:
+        plan = ClassifierRecipe(**about.pop("recipe"))
+        model, info = plan.network(), ClassifierInfo(recipe=plan, path=path, **about)
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be rebuilt into a classifier: {error}") from error
+    return model.eval().requires_grad_(False), info
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of a file; ValueError unless this library wrote it."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} is no classifier of this library (its format is "
+            f"{metadata.get('format')!r}, not {FORMAT!r}): use diffusion-edu train-classifier"
+        )
+    try:
+        return tensors, {k: json.loads(v) for k, v in metadata.items() if k != "format"}
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} has damaged metadata: {error}") from error
