@@ -18,7 +18,7 @@ N = 1000  # images: 784,016 bytes of noise, many chunks of the downloader
 
 
 class Server(ThreadingHTTPServer):
-    """http://127.0.0.1:PORT/MODE/NAME gives files[NAME] in the way MODE says."""
+    """http://127.0.0.1:PORT/MODE/NAME gives files[NAME] in the way MODE says; 404 without it."""
 
     daemon_threads = True
 
@@ -46,9 +46,11 @@ class Handler(BaseHTTPRequestHandler):
         _, mode, name = self.path.split("/")
         asked = self.headers.get("Range")
         self.server.log.append((mode, name, asked))
+        if name not in self.server.files:
+            return self.missing(b"", 0)
         body = self.server.files[name]
         start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked else 0
-        getattr(self, mode)(body, start)
+        return getattr(self, mode)(body, start)
 
     def head(self, status, length=None, **headers):
         self.send_response(status)
@@ -100,6 +102,10 @@ class Handler(BaseHTTPRequestHandler):
         self.part(body, start)
         self.wfile.write(body[start : len(body) // 2])
         self.wfile.flush()
+        self.server.done.wait(20)
+
+    def mute(self, body, start):
+        """Accepts the connection, and nothing more."""
         self.server.done.wait(20)
 
     def missing(self, body, start):

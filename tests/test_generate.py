@@ -1,4 +1,4 @@
-"""Samples of image networks: every image once, the same from any number of processes."""
+"""Samples of networks: every one once, the same from any number of processes."""
 
 from types import SimpleNamespace
 
@@ -9,7 +9,8 @@ from torch import nn
 from diffusion_edu import _parallel
 from diffusion_edu.data.images import to_uint8
 from diffusion_edu.evaluation import generate as module
-from diffusion_edu.evaluation.generate import Sampling, generate
+from diffusion_edu.evaluation.generate import Sampling, chunks, generate
+from diffusion_edu.nets import MLP
 from diffusion_edu.sampling import ddim, sample
 from diffusion_edu.schedules import linear
 from diffusion_edu.spacing import timesteps
@@ -32,12 +33,23 @@ class Toy(nn.Module):
         return self.weight[which].view(-1, 1, 1, 1) * x
 
 
+class TwoHeads(Toy):
+    """The same with v = 0.4 in as many channels more: the variance it has learned."""
+
+    def __init__(self, classes=5):
+        super().__init__(classes)
+        self.config.learned_variance = True
+
+    def forward(self, x, t, y=None):
+        return torch.cat([super().forward(x, t, y), torch.full_like(x, 0.4)], 1)
+
+
 def drawn(model, plan, shape=SHAPE):
     """All images and labels, one after the other, and the sizes of the chunks."""
-    chunks = list(generate(model, CHAIN, shape, plan, progress=False))
-    images = torch.cat([x for x, _ in chunks])
-    labels = [y for _, y in chunks]
-    return images, None if labels[0] is None else torch.cat(labels), [len(x) for x, _ in chunks]
+    parts = list(generate(model, CHAIN, shape, plan, progress=False))
+    images = torch.cat([x for x, _ in parts])
+    labels = [y for _, y in parts]
+    return images, None if labels[0] is None else torch.cat(labels), [len(x) for x, _ in parts]
 
 
 # ---- how many, of which class --------------------------------------------------------------------
@@ -124,6 +136,88 @@ def test_without_clip_the_prediction_is_free():
     assert int(free.max()) > 141
 
 
+def test_images_are_the_chunks_as_bytes():
+    """generate = to_uint8 of chunks, which are float32 in [-1, 1] for clip = 1."""
+    plan = Sampling(n=23, steps=4, batch=10)
+    floats = list(chunks(Toy(), CHAIN, SHAPE, plan, progress=False))
+    images = list(generate(Toy(), CHAIN, SHAPE, plan, progress=False))
+    for (x, y), (image, label) in zip(floats, images, strict=True):
+        assert x.dtype == torch.float32
+        assert x.abs().max() <= 1 + 1e-6  # the last step, eps = 0 at level 0, returns x0
+        assert to_uint8(x).equal(image)
+        assert y.equal(label)
+
+
+@pytest.mark.parametrize("how", [{}, {"eta": 1.0}, {"variance": "large"}])
+def test_points_are_the_direct_computation(how):
+    """clip=None, (B, 2), no classes: chunk k is sample(...) from a generator seeded by k."""
+    model = MLP(width=8, depth=1, T=20)
+    torch.nn.init.normal_(model.leave.weight, generator=torch.Generator().manual_seed(1))
+    plan = Sampling(n=25, steps=6, batch=10, clip=None, **how)
+    found = list(chunks(model, CHAIN, (2,), plan, progress=False))
+    assert [len(x) for x, _ in found] == [10, 10, 5]
+    for k, (points, labels) in enumerate(found):
+        g = torch.Generator().manual_seed(k)
+        x = torch.randn(len(points), 2, generator=g)
+        *_, last = sample(model, x, CHAIN, timesteps(20, 6), generator=g, **how)
+        assert points.equal(last.x_s)
+        assert labels is None
+    assert max(float(x.abs().max()) for x, _ in found) > 1  # clipping would show
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_learned_variance_is_that_of_sample(guidance):
+    """variance="learned" of a network of 2C channels; neither end of v walks the same."""
+    plan = Sampling(n=5, steps=7, variance="learned", guidance=guidance)
+    images, labels, _ = drawn(TwoHeads(), plan)
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(5, *SHAPE, generator=g)
+    weight = Toy().weight.detach()
+    factor = weight[-1] + guidance * (weight[labels].view(-1, 1, 1, 1) - weight[-1])
+
+    def two(x, t):
+        return torch.cat([factor * x, torch.full_like(x, 0.4)], 1)
+
+    *_, last = sample(two, x, CHAIN, 7, variance="learned", clip=1.0, generator=g)
+    assert (images.int() - to_uint8(last.x_s).int()).abs().max() <= 1
+    for other in ({"eta": 1.0}, {"variance": "large"}):
+        assert not images.equal(drawn(TwoHeads(), Sampling(n=5, steps=7, **other))[0])
+
+
+@pytest.mark.parametrize("how", [{}, {"eta": 1.0}, {"variance": "large"}, {"guidance": 2.0}])
+def test_other_variances_leave_the_learned_one_out(how):
+    """A network of 2C channels is sampled as one that has its prediction alone."""
+    plan = Sampling(n=5, steps=7, **how)
+    assert drawn(TwoHeads(), plan)[0].equal(drawn(Toy(), plan)[0])
+
+
+def test_bfloat16_is_near_float32():
+    """Half the bits in the network: a tenth of the range at worst, under one level on average."""
+
+    class Dense(Toy):
+        """eps by a convolution, which autocast computes in bfloat16."""
+
+        def __init__(self):
+            super().__init__(classes=0)
+            self.conv = nn.Conv2d(1, 1, 3, padding=1)
+            g = torch.Generator().manual_seed(3)
+            for p in self.conv.parameters():
+                nn.init.normal_(p, std=0.2, generator=g)
+
+        def forward(self, x, t, y=None):
+            out = self.conv(x)
+            self.calls.append(out.dtype)
+            return out
+
+    model = Dense()
+    full = drawn(model, Sampling(n=20, steps=5))[0].int()
+    half = drawn(model, Sampling(n=20, steps=5, precision="bfloat16"))[0].int()
+    assert model.calls == [torch.float32] * 5 + [torch.bfloat16] * 5
+    apart = (full - half).abs()
+    assert 0 < apart.max() <= 25
+    assert apart.float().mean() < 1
+
+
 # ---- processes -----------------------------------------------------------------------------------
 
 
@@ -204,7 +298,7 @@ def test_eval_mode_no_gradients_and_none_switched_off(device):
         ({"eta": 1.5}, "eta=1.5"),
         ({"eta": float("nan")}, "eta=nan"),
         ({"guidance": float("inf")}, "guidance=inf"),
-        ({"variance": "larg"}, "Did you mean 'large'"),
+        ({"variance": "larg"}, "unknown variance 'larg'.*Did you mean 'large'"),
         ({"labels": "all"}, "unknown labels 'all'"),
         ({"precision": "float16"}, "unknown precision 'float16'"),
     ],
@@ -216,7 +310,9 @@ def test_bad_plans_are_named(options, message):
 
 
 def test_what_the_network_cannot_do_is_named():
-    """Guidance without classes; more steps than the chain has."""
+    """Guidance without classes; a variance not learned; more steps than the chain has."""
+    with pytest.raises(ValueError, match=r"variance='learned' needs a network that has learned"):
+        drawn(Toy(), Sampling(n=2, steps=2, variance="learned"))
     for model, labels in ((Toy(classes=0), "balanced"), (Toy(), "none")):
         with pytest.raises(ValueError, match=r"guidance=2.0 needs classes"):
             drawn(model, Sampling(n=2, steps=2, guidance=2.0, labels=labels))

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from test_published import SMALL_FILE
 from unet_mistakes import CIFAR10
 
-from diffusion_edu.nets import hub
+from diffusion_edu.nets import hub, pointer, pretrained, pretrained_names
 from diffusion_edu.nets.hub import NAMES, Entry, published
 from diffusion_edu.nets.published import PublishedUNet, load_diffusers, translate
 from diffusion_edu.nets.unet import UNet
@@ -58,6 +58,28 @@ def entry(monkeypatch, server, *modes, **known):
 
 def known(data: bytes) -> dict:
     return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def lfs(sha256: str, size: int | str) -> bytes:
+    """A pointer file of Git LFS."""
+    return (
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
+    )
+
+
+@pytest.fixture
+def pointed(monkeypatch, tmp_path, server, small):
+    """As ``place``, but nothing is here: file, pointer and config.json are on the server."""
+    monkeypatch.setattr(pointer, "SIZES", (1_000, 1_000_000))
+    config = json.dumps(SMALL).encode()
+    stated = lfs(known(small)["sha256"], len(small))
+    server.files |= {WEIGHTS: small, "pointer": stated, "config.json": config}
+    by_pointer(monkeypatch, server)
+    return tmp_path / "weights" / "someone--net"
+
+
+def by_pointer(monkeypatch, server, *modes, pointer="good"):
+    entry(monkeypatch, server, *(modes or ["good"]), pointer=f"{server.base}/{pointer}/pointer")
 
 
 # ---- a file whose SHA-256 is known ---------------------------------------------------------------
@@ -165,31 +187,189 @@ def test_only_safetensors_of_colour_images(tmp_path, place):
         published("someone/net", tmp_path)
 
 
+# ---- a file whose SHA-256 a pointer states -------------------------------------------------------
+
+
+def asked(server):
+    return [f"{mode}/{name}" for mode, name, _ in server.log]
+
+
+def test_fetched_as_the_pointer_says(server, tmp_path, pointed, small):
+    """Pointer, configuration, then weights; the next call asks nothing and compares the record."""
+    model, _, info = published("someone/net", tmp_path)
+    assert asked(server) == ["good/pointer", "good/config.json", f"good/{WEIGHTS}"]
+    assert (pointed / WEIGHTS).read_bytes() == small
+    assert json.loads((pointed / "config.json").read_text()) == json.loads(json.dumps(SMALL))
+    assert (info.checked, info.sha256) == ("pointer", known(small)["sha256"])
+    assert (pointed / f"{WEIGHTS}.sha256").read_text().startswith(info.sha256)
+    server.close()
+    again, _, info = published("someone/net", tmp_path)
+    assert info.checked == "record"
+    assert all(again.state_dict()[k].equal(v) for k, v in model.state_dict().items())
+    assert len(server.log) == 3
+    (pointed / WEIGHTS).write_bytes(small + b"0")
+    with pytest.raises(ValueError, match="has changed"):
+        published("someone/net", tmp_path)
+
+
+def test_mirrors_and_interruptions_as_for_any_file(monkeypatch, server, tmp_path, pointed, small):
+    """What the pointer says is what every mirror is held to; cut off, it goes on."""
+    by_pointer(monkeypatch, server, "portal", "corrupt", "third")
+    assert published("someone/net", tmp_path, sha256=known(small)["sha256"])[2].checked == (
+        "argument"
+    )
+    assert server.modes(WEIGHTS) == ["portal", "corrupt", "third", "third", "third"]
+    assert (pointed / WEIGHTS).read_bytes() == small
+
+
+def test_without_config_json_there_is_none(server, tmp_path, pointed):
+    """404: the loader's own configuration, of the full network, which this file does not fit."""
+    del server.files["config.json"]
+    with pytest.raises(ValueError, match="do not fit the configuration"):
+        published("someone/net", tmp_path)
+    assert [f.name for f in pointed.iterdir()] == [WEIGHTS]  # no record of what does not load
+
+
+def test_a_config_json_of_ones_own_stays(server, tmp_path, pointed):
+    """What is here is not asked for."""
+    pointed.mkdir(parents=True)
+    (pointed / "config.json").write_text(json.dumps(SMALL, indent=3))
+    published("someone/net", tmp_path)
+    assert asked(server) == ["good/pointer", f"good/{WEIGHTS}"]
+    assert (pointed / "config.json").read_text() == json.dumps(SMALL, indent=3)
+
+
+SUM = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<html>", "must be a Git LFS pointer, got 6 bytes: b'<html>'"),
+        (lfs(SUM, 5000)[:-1], "must be a Git LFS pointer"),  # a truncated size is another size
+        (lfs(SUM, 5000) + b"\n", "must be a Git LFS pointer"),
+        (lfs(SUM, 5000).replace(b"\n", b"\r\n"), "must be a Git LFS pointer"),
+        (lfs(SUM, 5000).replace(b"v1", b"v2"), "must be a Git LFS pointer"),
+        (lfs(SUM[1:], 5000), "must be a Git LFS pointer"),
+        (lfs(SUM.upper(), 5000), "must be a Git LFS pointer"),
+        (lfs(SUM, "-5000"), "must be a Git LFS pointer"),
+        (lfs(SUM, "5e3"), "must be a Git LFS pointer"),
+        (lfs(SUM, "05000"), "must be a Git LFS pointer"),
+        (lfs(SUM, 999), "must point to 1,000 to 1,000,000 bytes, got 999"),
+        (lfs(SUM, 1_000_001), "must point to 1,000 to 1,000,000 bytes, got 1,000,001"),
+        (lfs(SUM, 10**30), "must be a Git LFS pointer"),
+        (lfs(SUM, 5000) + b" " * 1000, "must have at most 1,000 bytes, got more"),
+    ],
+)
+def test_a_pointer_is_one_to_the_letter(server, tmp_path, pointed, content, message):
+    """Anything else is refused before the file is asked for, with the advice; nothing is left."""
+    server.files["pointer"] = content
+    with pytest.raises(ConnectionError, match=re.escape(message)) as error:
+        published("someone/net", tmp_path)
+    assert f"By hand: get {server.base}/good/{WEIGHTS}" in str(error.value)
+    assert asked(server) == ["good/pointer"]
+    assert not pointed.exists()
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("missing", "pointer: 404 Not Found"),
+        ("broken", "pointer: 503 Service Unavailable"),
+        ("portal", "must be a Git LFS pointer, got 26 bytes: b'<html>Please log in</html>'"),
+        ("endless", "must have at most 1,000 bytes, got more"),
+        ("half", "must be a Git LFS pointer, got 65 bytes: b'version https"),
+        ("mute", "pointer: no answer for 0.3 s"),
+    ],
+)
+def test_no_pointer_no_download(monkeypatch, server, tmp_path, pointed, mode, message):
+    """Servers that have none, or something else, or nothing to say."""
+    by_pointer(monkeypatch, server, pointer=mode)
+    with pytest.raises(ConnectionError, match=re.escape(message)) as error:
+        published("someone/net", tmp_path, timeout=0.3)
+    assert str(error.value).startswith("someone/net could not be downloaded:\n")
+    assert str(pointed) in str(error.value)
+    assert server.modes(WEIGHTS) == []
+    assert not pointed.exists()
+
+
+def test_offline_says_what_to_do(server, tmp_path, pointed):
+    """No server at all: one clear message."""
+    server.close()
+    with pytest.raises(ConnectionError, match=r"pointer: no connection\nBy hand: get"):
+        published("someone/net", tmp_path)
+
+
+def test_other_bytes_than_the_pointer_says(monkeypatch, server, tmp_path, pointed, small):
+    """Another content, another size: refused, and no weights are left."""
+    server.files["pointer"] = lfs(SUM, len(small))
+    with pytest.raises(ConnectionError, match="another file than the official one"):
+        published("someone/net", tmp_path)
+    server.files["pointer"] = lfs(known(small)["sha256"], len(small) + 1)
+    with pytest.raises(ConnectionError, match=f"offers {len(small)} bytes where {len(small) + 1}"):
+        published("someone/net", tmp_path)
+    assert [f.name for f in pointed.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[1]", "must be a JSON object, got list"),
+        (b'{"in_channels": ', "must be a JSON object (Expecting value"),
+        (b"\xff\xfe\xff", "must be a JSON object ("),
+        (b"[" * 30_000, "must be a JSON object ("),
+        (b'{"a": "' + b" " * 64_000 + b'"}', "must have at most 64,000 bytes, got more"),
+    ],
+)
+def test_a_bad_config_json_stops_before_the_weights(server, tmp_path, pointed, content, message):
+    """It would decide what the weights compute."""
+    server.files["config.json"] = content
+    with pytest.raises(ConnectionError, match=re.escape(message)):
+        published("someone/net", tmp_path)
+    assert not pointed.exists()
+
+
 # ---- the real entries ----------------------------------------------------------------------------
 
 
 def test_the_real_entries_say_what_is_known(tmp_path, monkeypatch):
-    """Both networks are named; without a checksum they ask for a file by hand, below $..._DATA."""
+    """Both are named; the one that nothing can check asks for a file by hand, below $..._DATA."""
     monkeypatch.setenv("DIFFUSION_EDU_DATA", str(tmp_path))
-    assert NAMES == ("google/ddpm-cifar10-32", "ddpm_ema_cifar10")
-    for name in NAMES:
-        found = hub.ENTRIES[name]
+    assert NAMES == ("google/ddpm-cifar10-32", "google/ddpm-ema-cifar10-32")
+    raw, ema = (hub.ENTRIES[name] for name in NAMES)
+    for found in raw, ema:
         assert (found.sha256 is None) == (found.size is None)
-        if found.sha256 is None:
-            folder = re.escape(str(tmp_path / "weights" / name.replace("/", "--")))
-            with pytest.raises(ConnectionError, match=folder):
-                published(name)
+    assert raw.pointer == raw.urls[0].replace("/resolve/", "/raw/")
+    assert re.search(r"/raw/[0-9a-f]{40}/", raw.pointer)  # a commit, no branch that may move
+    assert ema.pointer is None
+    folder = re.escape(str(tmp_path / "weights" / "google--ddpm-ema-cifar10-32"))
+    with pytest.raises(ConnectionError, match=rf"its SHA-256 is not known.*(?s:.)*{folder}"):
+        published(NAMES[1])
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="Did you mean 'google/ddpm-cifar10-32'"):
         published("google/ddpm-cifar-32")
 
 
+def test_pretrained_knows_the_published_names(monkeypatch, tmp_path, server, pointed):
+    """pretrained(name) is published(name); unknown names are told of both kinds."""
+    monkeypatch.setenv("DIFFUSION_EDU_DATA", str(tmp_path))
+    monkeypatch.setattr(hub, "NAMES", ("someone/net",))
+    model, schedule, info = pretrained("someone/net")
+    assert isinstance(model, PublishedUNet)
+    assert (schedule.T, info.name, info.checked) == (1000, "someone/net", "pointer")
+    assert info.official
+    for wrong in ("someone/nets", "none.safetensors"):
+        with pytest.raises(ValueError, match=r"moons.*someone/net"):
+            pretrained(wrong)
+    assert "someone/net" not in pretrained_names()
+
+
 def test_the_default_configuration_needs_no_config_json(tmp_path):
     """The full network of 35,746,307 weights loads from the .safetensors alone."""
-    folder = tmp_path / "weights" / "ddpm_ema_cifar10"
+    folder = tmp_path / "weights" / "google--ddpm-ema-cifar10-32"
     folder.mkdir(parents=True)
     save_file(UNet(translate(CIFAR10)).state_dict(), folder / WEIGHTS)
-    model, _, info = published("ddpm_ema_cifar10", tmp_path)
+    model, _, info = published("google/ddpm-ema-cifar10-32", tmp_path)
     assert sum(p.numel() for p in model.parameters()) == 35_746_307
     assert info.fid == 3.17
 

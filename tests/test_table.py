@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from diffusion_edu import _parallel, pretrained
 from diffusion_edu.data import toy
 from diffusion_edu.data.images import load, to_uint8
-from diffusion_edu.evaluation import table_run
+from diffusion_edu.evaluation import generate, table_run
 from diffusion_edu.evaluation.features import crop, features_for
 from diffusion_edu.evaluation.table import (
     HAT,
@@ -39,6 +39,15 @@ from diffusion_edu.viz.table import Heat, save_table, table_figure
 
 ROOT = Path(__file__).parents[1]
 PLAN = Plan(etas=("0", "1", HAT), steps=(5, 10), n=250, batch=100)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Networks this small wait for their threads more than they compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +130,7 @@ def test_every_cell_starts_from_the_same_noise(roll, monkeypatch):
         starts.append(x)
         return sample(model, x, *args, **options)
 
-    monkeypatch.setattr(table_run, "sample", spy)
+    monkeypatch.setattr(generate, "sample", spy)
     measure_table(*roll, Plan(("0", HAT), (2, 3), n=8, batch=8))
     assert len(starts) == 4
     assert all(x.equal(starts[0]) for x in starts)

@@ -25,7 +25,7 @@ from .sources import Archive, File, Source
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["fetch", "fetch_file", "help_text", "unpack"]
+__all__ = ["fetch", "fetch_file", "help_text", "unpack", "writable"]
 
 TRIES = 5  # requests to one mirror for one archive, as long as each of them changes something
 CHUNK = 1 << 16
@@ -96,7 +96,7 @@ def _locked(base: Path, name: str) -> Iterator[None]:
     """One process at a time; PermissionError with what to do where nothing can be written."""
     from filelock import FileLock
 
-    with _writable(base):
+    with writable(base):
         base.mkdir(parents=True, exist_ok=True)
         with FileLock(base / f".{name}.lock"):
             yield
@@ -159,7 +159,8 @@ def help_text(source: Source, base: Path) -> str:
 
 
 @contextmanager
-def _writable(base: Path) -> Iterator[None]:
+def writable(base: Path) -> Iterator[None]:
+    """A PermissionError within the block names the data directory and says what to do."""
     try:
         yield
     except PermissionError as error:

@@ -18,6 +18,7 @@ from .._checks import check_choice, check_count, check_float
 from . import images
 
 __all__ = [
+    "BANDWIDTH",
     "GRID",
     "LIMIT",
     "checkerboard",
@@ -36,6 +37,7 @@ __all__ = [
 
 LIMIT = 4.0  # to_uint8 covers [-LIMIT, LIMIT] standard deviations; no set reaches that far
 GRID = (-LIMIT, LIMIT, 256)  # the levels of to_uint8 in standard deviations: for elbo(grid=GRID)
+BANDWIDTH = 1.8  # for mmd2: about the median distance between two points of any set
 MAX_SEED = 2**32 - 1  # scikit-learn's limit
 MODES, RADIUS, SPREAD = 8, 1.0, 0.1  # gaussians: eight modes on a circle, each of std SPREAD
 

@@ -3,37 +3,17 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .options import Labels, Precision, Variance
+
 if TYPE_CHECKING:
     from .report import Report
 
 __all__ = ["evaluate", "train_classifier"]
-
-
-class Labels(StrEnum):
-    """Which classes samples are asked to have."""
-
-    balanced = "balanced"
-    none = "none"
-
-
-class Variance(StrEnum):
-    """Noise of a step."""
-
-    eta = "eta"
-    large = "large"
-
-
-class Precision(StrEnum):
-    """What the network computes in while sampling."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
 
 
 def evaluate(
@@ -47,7 +27,8 @@ def evaluate(
     steps: Annotated[int, typer.Option(help="Steps of the sampler.")] = 50,
     eta: Annotated[float, typer.Option(help="Noise: 0 (DDIM, none) to 1 (as DDPM).")] = 0.0,
     variance: Annotated[
-        Variance, typer.Option(help="large: DDPM's sigma^2 = beta_t instead of eta's.")
+        Variance,
+        typer.Option(help="large: DDPM's sigma^2 = beta_t in place of eta's; learned: its own."),
     ] = Variance.eta,
     guidance: Annotated[
         float, typer.Option(help="1: the network as it is; > 1 pushes towards the class.")
@@ -90,7 +71,8 @@ def evaluate(
     numbers an image. They are no FID, and compare with each other only. Next to them stand the
     same distances of real training images: what a perfect network would get.
 
-    Several GPUs, or several processes on one machine, share the work under torchrun.
+    Several GPUs, or several processes on one machine, share the work under torchrun (whose own
+    options begin with --n too: the lone -- keeps them apart).
 
     Examples:
 
@@ -100,7 +82,7 @@ def evaluate(
 
     * `diffusion-edu evaluate --model mnist --labels none --steps 1000 --eta 1`
 
-    * `torchrun --nproc-per-node 2 -m diffusion_edu evaluate --model mnist`
+    * `torchrun --nproc-per-node 2 -m -- diffusion_edu evaluate --model mnist --n 1000`
     """
     from .. import _parallel
     from ..nets import pretrained

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from .. import _parallel
 from .._checks import check_count
@@ -20,14 +19,13 @@ from .generate import Sampling, generate
 from .inception import Inception, inception_metrics
 from .likelihood import BitsPerDim, bits_per_dim_of
 from .memorisation import memorisation
+from .real import Part, evenly_spaced, parts
 from .report import Classes, Cost, Distances, Report, Space
 from .statistics import FeatureStatistics, gather, summarise
 
 __all__ = ["Wanted", "evaluate"]
 
-Part = tuple[Tensor, Tensor | None]  # images (B, C, H, W) uint8, the labels they should have
 SHOWN = 100  # samples in a report's picture
-CHUNK = 500  # real images at once
 BITS_BATCH = 64  # test images at once; the noise depends on it, so it is no option
 
 
@@ -88,7 +86,7 @@ def evaluate(
     real, floor = _yardsticks(training, test, space, plan.n, show)
     fake, samples = _draw(model, schedule, test.images.shape[1:], pad, plan, wanted, space, show)
     few = samples[: wanted.neighbours]
-    others = _spread(test.images, len(few)).to(device)
+    others = evenly_spaced(test.images, len(few)).to(device)
     memory = memorisation(few.to(device), others, training.images, progress=show)
     bits = _bits(model, schedule, test, pad, plan, wanted, fake.wanted > 0, show)
     inception = _inception(samples, training, wanted, device, show)
@@ -113,22 +111,9 @@ def _yardsticks(
     training: ImageSet, test: ImageSet, space: Features, n: int, show: bool
 ) -> tuple[FeatureStatistics, FeatureStatistics]:
     """Statistics of the test images, and of n training images, which come as near as one can."""
-    real = summarise(_parts(test.images, test.labels, "test images", show), space)
-    some = _parts(_spread(training.images, n), None, "training images", show)
-    return real, summarise(some, space)
-
-
-def _parts(images: Tensor, labels: Tensor | None, what: str, show: bool) -> Iterator[Part]:
-    """Real images in chunks, those of this process: every world-th chunk."""
-    chunks = torch.arange(len(images)).split(CHUNK)[_parallel.rank() :: _parallel.world()]
-    for index in tqdm(chunks, unit="chunk", desc=what, disable=None if show else True):
-        yield images[index], None if labels is None else labels[index]
-
-
-def _spread(images: Tensor, n: int) -> Tensor:
-    """At most n of the images, evenly spaced."""
-    n = min(n, len(images))
-    return images[torch.linspace(0, len(images) - 1, n, dtype=torch.float64).long()]
+    real = summarise(parts(test.images, test.labels, what="test images", progress=show), space)
+    some = evenly_spaced(training.images, n)
+    return real, summarise(parts(some, what="training images", progress=show), space)
 
 
 def _draw(
@@ -174,11 +159,11 @@ def _bits(
     if not wanted.bits:
         return None
     learned = getattr(getattr(model, "config", None), "learned_variance", False)
-    labels = _spread(test.labels, wanted.bits) if told else None
+    labels = evenly_spaced(test.labels, wanted.bits) if told else None
     return bits_per_dim_of(
         model,
         schedule,
-        _spread(test.images, wanted.bits),
+        evenly_spaced(test.images, wanted.bits),
         labels,
         pad=pad,
         sigma2="learned" if learned else "beta",

@@ -1,4 +1,4 @@
-"""Samples of an image network, chunk by chunk: the same from any number of processes."""
+"""Samples of a network, chunk by chunk: the same from any number of processes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tqdm import tqdm
 from .. import _parallel
 from .._checks import check_choice, check_count
 from ..data.images import to_uint8
-from ..prediction import guided
-from ..sampling import sample
+from ..prediction import Model, guided
+from ..sampling import Variance, sample
 from ..schedules import Schedule
 from ..spacing import timesteps
 
-__all__ = ["Labels", "Precision", "Sampling", "generate"]
+__all__ = ["Labels", "Precision", "Sampling", "chunks", "generate"]
 
 Labels = Literal["balanced", "none"]
 Precision = Literal["float32", "bfloat16"]
@@ -32,20 +32,22 @@ class Sampling:
 
     Attributes:
         n: how many.
-        steps, eta, variance: see ``sample``; the levels are ``timesteps(T, steps)``.
-        guidance: 1: the network as it is; see ``guided``.
+        steps, eta, variance: see ``sample``; the levels are ``timesteps(T, steps)``. A network
+            that has learned its variance can be sampled with any; the others have not got it.
+        guidance: 1: the network as it is; see ``guided``. It acts on a learned variance alike.
         labels: "balanced": image i is asked to be of class i mod K, if the network knows classes;
             "none": no class is asked for.
         seed: of all noise. The same plan gives the same images.
         batch: images at once; other batches get other noise.
-        clip: bound of the predicted x0 (see ``sample``); images end in [-1, 1] in any case.
+        clip: bound of the predicted x0 (see ``sample``); ``generate``, of images, ends in [-1, 1]
+            in any case. Points have no bounds: None.
         precision: "bfloat16" computes the network in half the bits.
     """
 
     n: int = 10_000
     steps: int = 50
     eta: float = 0.0
-    variance: Literal["eta", "large"] = "eta"
+    variance: Variance = "eta"
     guidance: float = 1.0
     labels: Labels = "balanced"
     seed: int = 0
@@ -57,7 +59,7 @@ class Sampling:
         for name in ("n", "steps", "batch"):
             check_count(getattr(self, name), 1, None, name)
         check_count(self.seed, 0, None, "seed")
-        check_choice(self.variance, ("eta", "large"), "variance")
+        check_choice(self.variance, get_args(Variance), "variance")
         check_choice(self.labels, get_args(Labels), "labels")
         check_choice(self.precision, get_args(Precision), "precision")
         if not (math.isfinite(self.guidance) and 0 <= self.eta <= 1):
@@ -75,7 +77,24 @@ def generate(
     *,
     progress: bool = True,
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Draw plan.n images, a chunk of plan.batch at a time; memory does not grow with n.
+    """``chunks`` of images: shape (C, H, W) as the network takes it, padding included.
+
+    Yields:
+        Images (b, C, H, W) uint8 and the classes asked for (b,), or None, on the model's device.
+    """
+    for x, y in chunks(model, schedule, shape, plan, progress=progress):
+        yield to_uint8(x), y
+
+
+def chunks(
+    model: nn.Module,
+    schedule: Schedule,
+    shape: tuple[int, ...],
+    plan: Sampling,
+    *,
+    progress: bool = True,
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Draw plan.n samples, a chunk of plan.batch at a time; memory does not grow with n.
 
     Chunk k is drawn from a seed made of (plan.seed, k) alone. Processes within
     ``_parallel.together`` yield the chunks k = rank modulo world: all of them together yield what
@@ -83,31 +102,50 @@ def generate(
 
     Args:
         model: model(x_t, t), or model(x_t, t, y) with a ``config.classes``; left in eval mode.
-        shape: (C, H, W) as the network takes it, padding included.
+        shape: *D of one sample.
         progress: draw a bar, on a terminal, in the first process alone.
 
     Yields:
-        Images (b, C, H, W) uint8 and the classes asked for (b,), or None, on the model's device.
+        Samples (b, *D) float32 and the classes asked for (b,), or None, on the model's device.
+
+    Raises:
+        ValueError: at the first chunk, for guidance without classes, or a variance that the network
+            has not learned.
     """
-    classes = int(getattr(getattr(model, "config", None), "classes", 0))
-    told = plan.labels == "balanced" and classes > 0
-    if plan.guidance != 1 and not told:
-        raise ValueError(
-            f"guidance={plan.guidance} needs classes to ask for: use guidance=1, or a network with "
-            "classes and labels='balanced'"
-        )
+    classes = _classes(model, plan)
     model.eval()
     starts = range(0, plan.n, plan.batch)
     mine = list(enumerate(starts))[_parallel.rank() :: _parallel.world()]
     total = sum(min(plan.batch, plan.n - start) for _, start in mine)
     quiet = None if progress and _parallel.rank() == 0 else True
-    # unit_scale: a step advances by a fraction of an image, of which not all digits are wanted
-    with tqdm(total=total, unit="image", unit_scale=True, disable=quiet) as bar:
+    # unit_scale: a step advances by a fraction of a sample, of which not all digits are wanted
+    with tqdm(total=total, unit="sample", unit_scale=True, disable=quiet) as bar:
         for k, start in mine:
             size = min(plan.batch, plan.n - start)
-            y = torch.arange(start, start + size) % classes if told else None
+            y = torch.arange(start, start + size) % classes if classes else None
             advance = partial(bar.update, size / plan.steps)
             yield _chunk(model, schedule, (size, *shape), y, plan, k, advance)
+
+
+def _classes(model: nn.Module, plan: Sampling) -> int:
+    """How many classes are asked for, 0 for none. ValueError for what the network cannot do."""
+    known = int(getattr(getattr(model, "config", None), "classes", 0))
+    asked = known if plan.labels == "balanced" else 0
+    if plan.guidance != 1 and not asked:
+        raise ValueError(
+            f"guidance={plan.guidance} needs classes to ask for: use guidance=1, or a network with "
+            "classes and labels='balanced'"
+        )
+    if plan.variance == "learned" and not _learned(model):
+        raise ValueError(
+            "variance='learned' needs a network that has learned one (config.learned_variance): "
+            "use variance='eta' or 'large'"
+        )
+    return asked
+
+
+def _learned(model: nn.Module) -> bool:
+    return bool(getattr(getattr(model, "config", None), "learned_variance", False))
 
 
 @torch.no_grad()
@@ -123,12 +161,11 @@ def _chunk(
     """Chunk number k; ``advance`` is called after each step."""
     device = next(model.parameters()).device
     y = None if y is None else y.to(device)
-    network = model if y is None else guided(model, y, plan.guidance)
     # On the CPU, so that every device draws the same; one odd factor apart, so that no two meet.
     g = torch.Generator().manual_seed((plan.seed * 1_000_003 + k) % 2**63)
     x = torch.randn(size, generator=g).to(device)
     steps = sample(
-        network,
+        _network(model, y, plan),
         x,
         schedule,
         timesteps(schedule.T, plan.steps),
@@ -141,4 +178,12 @@ def _chunk(
         for step in steps:
             x = step.x_s
             advance()
-    return to_uint8(x.float()), y
+    return x.float(), y
+
+
+def _network(model: nn.Module, y: Tensor | None, plan: Sampling) -> Model:
+    """model(x_t, t) told the classes y, guided, with as many channels as ``sample`` wants."""
+    network: Model = model if y is None else guided(model, y, plan.guidance)
+    if plan.variance == "learned" or not _learned(model):
+        return network
+    return lambda x, t: network(x, t).chunk(2, dim=1)[0]  # the prediction alone, without v

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,18 +17,16 @@ from .. import _parallel
 from ..data import toy
 from ..data.images import load
 from ..metrics import frechet_distance, mmd2, sliced_wasserstein2
-from ..sampling import sample
 from ..schedules import Schedule
 from ..spacing import timesteps
-from .evaluate import _parts, _spread
 from .features import crop, features_for
-from .generate import Sampling, generate
+from .generate import Sampling, chunks, generate
+from .real import evenly_spaced, parts
 from .statistics import FeatureStatistics, gather, summarise
 from .table import Plan, Table
 
 __all__ = ["Info", "measure_table"]
 
-BANDWIDTH = 1.8  # about the median distance between two points of a standardised set
 REFERENCE_SEED = 3_000_000_000  # of the points samples are compared with; the floor's is one more
 
 
@@ -73,9 +72,9 @@ class _Images:
         self.space = features_for(info.data, _device(model))
         training, test = load(info.data), load(info.data, "test")
         self.official = training.official and test.official and self.space.info.official
-        some = _spread(training.images, n)
-        self.real = summarise(_parts(test.images, None, "test images", False), self.space)
-        floor = summarise(_parts(some, None, "training images", False), self.space)
+        some = evenly_spaced(training.images, n)
+        self.real = summarise(parts(test.images), self.space)
+        floor = summarise(parts(some), self.space)
         self.floor, self.floor_n = self._distance(floor), len(some)
 
     def __call__(self, plan: Sampling) -> dict[str, float]:
@@ -102,41 +101,14 @@ class _Points:
         self.floor, self.floor_n = self._distance(second), n
 
     def __call__(self, plan: Sampling) -> dict[str, float]:
-        empty = torch.empty(0, *self.real.shape[1:], device=self.real.device)
-        parts = [empty, *_draw_points(self.model, self.schedule, plan)]
-        return self._distance(gather(torch.cat(parts)))
+        shape, free = tuple(self.real.shape[1:]), replace(plan, clip=None)  # no bounds, no classes
+        drawn = chunks(self.model, self.schedule, shape, free, progress=False)
+        empty = torch.empty(0, *shape, device=self.real.device)  # of a process without a chunk
+        return self._distance(gather(torch.cat([empty, *(x for x, _ in drawn)])))
 
     def _distance(self, x: Tensor) -> dict[str, float]:
-        mmd = mmd2(x, self.real, bandwidth=BANDWIDTH)
+        mmd = mmd2(x, self.real, bandwidth=toy.BANDWIDTH)
         return {"MMD2": float(mmd), "SW2": float(sliced_wasserstein2(x, self.real))}
-
-
-def _draw_points(model: nn.Module, schedule: Schedule, plan: Sampling) -> Iterator[Tensor]:
-    """As ``generate``, for points: they are no images, so nothing is clipped or rounded."""
-    starts = list(enumerate(range(0, plan.n, plan.batch)))
-    for k, start in starts[_parallel.rank() :: _parallel.world()]:
-        yield _chunk(model, schedule, plan, min(plan.batch, plan.n - start), k)
-
-
-@torch.no_grad()
-def _chunk(model: nn.Module, schedule: Schedule, plan: Sampling, size: int, k: int) -> Tensor:
-    """Chunk number k (size, 2), from a seed made of (plan.seed, k) alone, drawn on the CPU."""
-    device = _device(model)
-    g = torch.Generator().manual_seed((plan.seed * 1_000_003 + k) % 2**63)
-    x = torch.randn(size, 2, generator=g).to(device)
-    steps = sample(
-        model,
-        x,
-        schedule,
-        timesteps(schedule.T, plan.steps),
-        eta=plan.eta,
-        variance=plan.variance,
-        noise=lambda i, like: torch.randn(like.shape, generator=g).to(like),
-    )
-    with torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "bfloat16"):
-        for step in steps:
-            x = step.x_s
-    return x.float()
 
 
 def measure_table(

@@ -4,13 +4,21 @@ What is known of the files, and what is not:
 
 * google/ddpm-cifar10-32 is at the address below, at a fixed revision. It holds the weights as
   trained, not their moving average.
-* ddpm_ema_cifar10 holds the moving average that the paper's FID is of, converted to the same
-  layout by others, in a .zip.
-* The SHA-256 of neither is known to this library. Bytes that cannot be checked are not fetched:
-  ``published`` says where to get them and where to put them. From then on they may not change: the
-  SHA-256 seen first is written beside the file and compared at every call. That guards against
-  damage and later exchange, not against having got the wrong file; pass ``sha256=`` if you have it
-  from a source you trust. Either way only .safetensors are opened, which cannot run code.
+* google/ddpm-ema-cifar10-32 is what one would call the moving average that the paper's FID is of.
+  No repository of that name was found: the source is a release by others, converted to the same
+  layout, in a .zip.
+* The SHA-256 of neither is known to this library. Of the first, the revision has a pointer that
+  states it (see ``pointer``), so that one is downloaded and compared with it. This makes sure of a
+  whole, unchanged file as that server names it for that revision. It is no independent checksum: a
+  server that lies about the pointer can lie about the file. A config.json beside it is fetched too;
+  nothing states its checksum, but the loader refuses every field it does not know.
+* Of the second nothing states it. Bytes that cannot be checked are not fetched: ``published`` says
+  where to get them and where to put them.
+
+Once there, neither may change: the SHA-256 seen first is written beside the file and compared at
+every call, without any network. That guards against damage and later exchange, not against having
+got the wrong file; pass ``sha256=`` if you have it from a source you trust. Either way only
+.safetensors are opened, which cannot run code.
 """
 
 from __future__ import annotations
@@ -18,16 +26,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .._checks import check_choice
 from .._files import write_atomically
 from ..schedules import Schedule, linear
+from .pointer import Pointer, fetch_object, fetch_pointer
 from .published import WEIGHTS, load_diffusers
 from .unet import UNet
-
-if TYPE_CHECKING:
-    from ..data.sources import Archive
 
 __all__ = ["ENTRIES", "NAMES", "Entry", "PublishedInfo", "published"]
 
@@ -37,11 +42,14 @@ class Entry:
     """What is known of published weights before they are here.
 
     Attributes:
-        urls: where they are. Fetched from there, in this order, if ``sha256`` is known.
+        urls: where they are. Fetched from there, in this order, if ``sha256`` or ``pointer`` is
+            known.
         page: where to read about them, and get them by hand.
         licence: as the page states it.
         fid: on CIFAR-10, as ``fid_source`` says.
-        size, sha256: of the .safetensors file; None: not known, so it is never downloaded.
+        size, sha256: of the .safetensors file; None: not known.
+        pointer: where a pointer file states both (see ``pointer``); a config.json may lie beside
+            it. None: there is none.
     """
 
     urls: tuple[str, ...]
@@ -51,25 +59,29 @@ class Entry:
     fid_source: str
     size: int | None = None
     sha256: str | None = None
+    pointer: str | None = None
 
 
+_GOOGLE = "https://huggingface.co/google/ddpm-cifar10-32"
 _REVISION = "267b167dc01f0e4e61923ea244e8b988f84deb80"
 _ZIP = "https://github.com/VainF/Diff-Pruning/releases/download/v0.0.1/ddpm_ema_cifar10.zip"
 
 ENTRIES: dict[str, Entry] = {
     "google/ddpm-cifar10-32": Entry(
-        urls=(f"https://huggingface.co/google/ddpm-cifar10-32/resolve/{_REVISION}/{WEIGHTS}",),
-        page=f"https://huggingface.co/google/ddpm-cifar10-32/tree/{_REVISION}",
+        urls=(f"{_GOOGLE}/resolve/{_REVISION}/{WEIGHTS}",),
+        page=f"{_GOOGLE}/tree/{_REVISION}",
         licence="Apache-2.0",
         fid=12.44,
         fid_source="measured by a user (discussion 10 of the page); weights not averaged",
+        pointer=f"{_GOOGLE}/raw/{_REVISION}/{WEIGHTS}",
     ),
-    "ddpm_ema_cifar10": Entry(
+    "google/ddpm-ema-cifar10-32": Entry(  # a name for what has none: see the top of this file
         urls=(_ZIP,),
         page="https://github.com/VainF/Diff-Pruning",
         licence="Apache-2.0",
         fid=3.17,
-        fid_source="2006.11239, table 1, for the original of these averaged weights",
+        fid_source="2006.11239, table 1, for the original of these averaged weights; of this "
+        "file others report about 4.5 (DDIM, 100 steps)",
     ),
 }
 NAMES = tuple(ENTRIES)
@@ -84,9 +96,11 @@ class PublishedInfo:
         path: the .safetensors file.
         sha256: of it.
         checked: what that was compared with: "published" or "argument" for a SHA-256 known before,
-            "record" for the one of the first use, "nothing" at that first use.
+            "pointer" for the one its revision states, when it is downloaded by that, "record" for
+            the one of the first use, "nothing" at that first use.
         urls, licence, fid, fid_source: see ``Entry``.
         data, shape, pad: what the network is for: images (C, H, W) of that data set.
+        official: trained on the published files of the data set, as its page says.
     """
 
     name: str
@@ -100,6 +114,7 @@ class PublishedInfo:
     data: str = "cifar10"
     shape: tuple[int, ...] = (3, 32, 32)
     pad: int = 0
+    official: bool = True
 
 
 def published(
@@ -124,14 +139,10 @@ def published(
     check_choice(name, ENTRIES, "published network")
     entry, base = ENTRIES[name], data_dir(root).resolve()
     path = base / _place(name)
-    if entry.sha256 is not None and entry.size is not None:
-        _fetch(name, entry, base, timeout)
-    elif not path.is_file():
-        raise ConnectionError(
-            f"{name} is not here, and is not downloaded: its SHA-256 is not known to this library, "
-            f"so what arrives could not be checked.\n{_advice(entry, path)}"
-        )
+    pointed = _obtain(name, entry, base, timeout)
     found, checked = _check(path, entry.sha256, sha256)
+    if pointed and checked in ("record", "nothing"):
+        checked = "pointer"
     model = load_diffusers(path.parent)
     if model.config.image_channels != 3:
         raise ValueError(
@@ -145,22 +156,55 @@ def published(
     return model.requires_grad_(False), linear(1000), info
 
 
+def _obtain(name: str, entry: Entry, base: Path, timeout: float) -> bool:
+    """See to it that the file is there; True if it was fetched as its pointer says."""
+    path = base / _place(name)
+    if entry.sha256 is not None and entry.size is not None:
+        _fetch(name, entry, Pointer(entry.size, entry.sha256), base, timeout)
+        return False
+    if path.is_file():
+        return False
+    if entry.pointer is None:
+        raise ConnectionError(
+            f"{name} is not here, and is not downloaded: its SHA-256 is not known to this library, "
+            f"so what arrives could not be checked.\n{_advice(entry, path)}"
+        )
+    try:
+        known = fetch_pointer(entry.pointer, timeout)
+        _fetch_config(path.with_name("config.json"), entry.pointer, base, timeout)
+    except (ConnectionError, FileNotFoundError) as error:
+        raise ConnectionError(
+            f"{name} could not be downloaded:\n  {error}\n{_advice(entry, path)}"
+        ) from error
+    _fetch(name, entry, known, base, timeout)  # last: a crash leaves no weights without the rest
+    return True
+
+
+def _fetch_config(path: Path, pointer: str, base: Path, timeout: float) -> None:
+    """The config.json beside the pointer, if there is one there and none here."""
+    from ..data.download import writable
+
+    if path.is_file():
+        return
+    data = fetch_object(f"{pointer.rpartition('/')[0]}/{path.name}", timeout)
+    if data is not None:
+        content = data
+        with writable(base):
+            write_atomically(path, lambda file: file.write(content))
+
+
 def _place(name: str) -> str:
     return f"weights/{name.replace('/', '--')}/{WEIGHTS}"
 
 
-def _fetch(name: str, entry: Entry, base: Path, timeout: float) -> None:
+def _fetch(name: str, entry: Entry, known: Pointer, base: Path, timeout: float) -> None:
+    """The file of that size and SHA-256, from the first of the entry's addresses that has it."""
     from ..data.download import fetch_file
-
-    fetch_file(_archive(name, entry), base, _advice(entry, base / _place(name)), timeout)
-
-
-def _archive(name: str, entry: Entry) -> Archive:
     from ..data.sources import Archive, File
 
-    size, sha256 = entry.size or 0, entry.sha256 or ""
-    file = File(WEIGHTS, size, sha256)
-    return Archive(_place(name), size, sha256, entry.urls, (file,))
+    file = File(WEIGHTS, known.size, known.sha256)
+    archive = Archive(_place(name), known.size, known.sha256, entry.urls, (file,))
+    fetch_file(archive, base, _advice(entry, base / _place(name)), timeout)
 
 
 def _advice(entry: Entry, path: Path) -> str:

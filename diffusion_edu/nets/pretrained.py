@@ -1,4 +1,4 @@
-"""Networks shipped with the package, and files of the same kind that ``train --export`` writes."""
+"""Networks by name: shipped, published by others, or of a file that ``train --export`` wrote."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from .. import schedules
 from .._checks import check_choice
 from ..schedules import Schedule
+from . import hub
 from .mlp import MLP
 from .unet import UNet, UNetConfig
 
@@ -66,26 +67,38 @@ def pretrained_names() -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in WEIGHTS.glob("*.safetensors")))
 
 
-def pretrained(name: str | Path) -> tuple[MLP | UNet, Schedule, Pretrained]:
+def pretrained(
+    name: str | Path,
+) -> tuple[MLP | UNet, Schedule, Pretrained | hub.PublishedInfo]:
     """A trained network in eval mode, the schedule it was trained with, and what is known of it.
 
     Args:
         name: of a shipped network ("swiss_roll", "moons", "gaussians" for points; "digits",
             "mnist" for images, told the class or None by model(x, t, y)), or the path of a
-            ``.safetensors`` file written by ``diffusion-edu train --export``.
+            ``.safetensors`` file written by ``diffusion-edu train --export``, or of a network
+            published by others: "google/ddpm-cifar10-32", downloaded once (143 MB), or
+            "google/ddpm-ema-cifar10-32", whose file must be got by hand (see ``nets.hub``).
 
     Raises:
         ValueError: unknown name (the nearest is suggested), or a file that is missing or foreign.
+        ConnectionError: a published network is not here and could not be had; says what to do.
     """
     path = Path(name)
+    if name in hub.NAMES:
+        return hub.published(str(name))
+    names = (*pretrained_names(), *hub.NAMES)
     if path.suffix != ".safetensors":
-        check_choice(name, pretrained_names(), "pretrained network")
+        check_choice(name, names, "pretrained network")
         path = WEIGHTS / f"{name}.safetensors"
     elif not path.is_file():
         raise ValueError(
-            f"no file {path}: give the path of a .safetensors file, "
-            f"or one of {', '.join(pretrained_names())}"
+            f"no file {path}: give the path of a .safetensors file, or one of {', '.join(names)}"
         )
+    return _load(path)
+
+
+def _load(path: Path) -> tuple[MLP | UNet, Schedule, Pretrained]:
+    """Network, schedule and metadata of a file of this library."""
     tensors, about = _read(path)
     try:
         info = Pretrained(path=path, **{**about, "shape": tuple(about["shape"])})

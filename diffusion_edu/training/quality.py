@@ -19,11 +19,10 @@ from ..schedules import Schedule
 from .heldout import evaluate
 from .recipes import ImageRecipe, Recipe
 
-__all__ = ["BANDWIDTH", "export", "measure", "measure_points", "null_mmd2"]
+__all__ = ["export", "measure", "measure_points", "null_mmd2"]
 
 FRESH_SEED = 4_000_000_000  # of the draws that samples are compared with
 POINTS, STEPS = 10_000, 50
-BANDWIDTH = 1.8  # about the median distance between two points of a standardised set
 
 
 def measure(model: nn.Module, schedule: Schedule, data: str, seed: int = 0) -> float:
@@ -33,7 +32,7 @@ def measure(model: nn.Module, schedule: Schedule, data: str, seed: int = 0) -> f
     """
     g = torch.Generator().manual_seed(seed)
     samples = ddim(model, torch.randn(POINTS, 2, generator=g), schedule, STEPS)
-    return float(mmd2(samples, toy.load(data, POINTS, FRESH_SEED + seed), bandwidth=BANDWIDTH))
+    return float(mmd2(samples, toy.load(data, POINTS, FRESH_SEED + seed), bandwidth=toy.BANDWIDTH))
 
 
 def null_mmd2(data: str, n: int = POINTS, pairs: int = 400, size: int = 1000) -> float:
@@ -43,7 +42,9 @@ def null_mmd2(data: str, n: int = POINTS, pairs: int = 400, size: int = 1000) ->
     et al., JMLR 2012, thm 12), so many pairs of ``size`` points tell it better than few of n.
     """
     first, second = toy.load(data, 2 * pairs * size, FRESH_SEED - 1).view(2, pairs, size, 2)
-    values = [float(mmd2(a, b, bandwidth=BANDWIDTH)) for a, b in zip(first, second, strict=True)]
+    values = [
+        float(mmd2(a, b, bandwidth=toy.BANDWIDTH)) for a, b in zip(first, second, strict=True)
+    ]
     return torch.tensor(values).quantile(0.95).item() * size / n
 
 

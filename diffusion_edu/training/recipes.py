@@ -159,7 +159,7 @@ _DIGITS = ImageRecipe(
     schedule=LINEAR,
     config=Config(
         steps=6_000, batch=128, lr=1e-3, lr_end=0.0, warmup=200, ema=0.999, every=200,
-        times="stratified", precision="bfloat16", drop_label=0.2,
+        times="stratified", drop_label=0.2,
     ),
     threads=1,
     pictures=5,
