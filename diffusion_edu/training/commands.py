@@ -46,6 +46,9 @@ def train(
         typer.Option(help="Measure the result and write it to this .safetensors file."),
     ] = None,
     samples: Annotated[int, typer.Option(help="Images: samples that --export measures.")] = 10_000,
+    bits: Annotated[
+        int, typer.Option(help="Images: test images whose bits/dim --export measures; 0: none.")
+    ] = 128,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, ... [default: a GPU if there is one]")
     ] = None,
@@ -98,7 +101,7 @@ def train(
             typer.echo(f"Stopped. Go on with: {again}")
             raise typer.Exit(130)
         if export:
-            _export(run, export, samples, place)
+            _export(run, export, {"n": samples, "bits": bits}, place)
 
 
 def _planned(
@@ -184,7 +187,7 @@ class _CtrlC:
         signal.signal(signal.SIGINT, self.before)
 
 
-def _export(run: Run, path: Path, samples: int, device: Any) -> None:
+def _export(run: Run, path: Path, sizes: dict[str, int], device: Any) -> None:
     """Measure the averaged network of the run's checkpoint and write it to ``path``."""
     from .. import _parallel
     from . import checkpoint
@@ -195,15 +198,15 @@ def _export(run: Run, path: Path, samples: int, device: Any) -> None:
     model.load_state_dict(checkpoint.read(run.checkpoint)["ema"])
     model.eval().to(device)
     measure = _measure_images if isinstance(run.plan, ImageRecipe) else _measure_points
-    metrics = measure(model, schedule, run.plan, samples)
+    metrics = measure(model, schedule, run.plan, **sizes)
+    about = export(model, run.plan, path, metrics)
     if _parallel.rank():
         return
-    about = export(model, run.plan, path, metrics)
     typer.echo(f"validation loss {about['loss']:.4f}")
     typer.echo(f"wrote {path} ({path.stat().st_size:,} bytes)")
 
 
-def _measure_points(model: nn.Module, schedule: Schedule, plan: Any, _: int) -> dict[str, Any]:
+def _measure_points(model: nn.Module, schedule: Schedule, plan: Any, **_: int) -> dict[str, Any]:
     from .quality import measure_points
 
     typer.echo("Measuring 10,000 samples against fresh data ...")
@@ -215,8 +218,11 @@ def _measure_points(model: nn.Module, schedule: Schedule, plan: Any, _: int) -> 
     return metrics
 
 
-def _measure_images(model: nn.Module, schedule: Schedule, plan: Any, n: int) -> dict[str, Any]:
+def _measure_images(
+    model: nn.Module, schedule: Schedule, plan: Any, *, n: int, bits: int
+) -> dict[str, Any]:
     """DDIM in 50 steps; for a data set without a shipped classifier nothing is measured."""
+    from .. import _parallel
     from ..evaluation.classifier_files import classifier_names
     from ..evaluation.evaluate import Wanted, evaluate
     from ..evaluation.generate import Sampling
@@ -225,7 +231,8 @@ def _measure_images(model: nn.Module, schedule: Schedule, plan: Any, n: int) -> 
         typer.echo(f"no classifier of {plan.data} is shipped: samples are not measured")
         return {}
     report = evaluate(
-        model, schedule, plan.data, Sampling(n=n), Wanted(bits=128), pad=plan.pad, progress=True
+        model, schedule, plan.data, Sampling(n=n), Wanted(bits=bits), pad=plan.pad, progress=True
     )
-    typer.echo("\n".join(report.lines()))
+    if _parallel.rank() == 0:
+        typer.echo("\n".join(report.lines()))
     return report.plain()

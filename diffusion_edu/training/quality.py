@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .. import _parallel
 from .._files import write_atomically
 from ..data import toy
 from ..metrics import mmd2
@@ -61,6 +62,8 @@ def export(
 ) -> dict[str, Any]:
     """Write weights and what is known of them to a .safetensors file, atomically.
 
+    Processes that share the job all call this, for the loss; the first one writes.
+
     Weights of points are float32; of images float16, half the size, which changes a prediction by
     about one part in a thousand: the loss written is that of the rounded weights.
 
@@ -88,7 +91,8 @@ def export(
         "torch": torch.__version__,
     }
     text = {"format": FORMAT, **{key: json.dumps(value) for key, value in about.items()}}
-    write_atomically(path, lambda file: file.write(save(weights, metadata=text)))
+    if _parallel.rank() == 0:
+        write_atomically(path, lambda file: file.write(save(weights, metadata=text)))
     return about
 
 
