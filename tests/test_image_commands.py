@@ -5,22 +5,20 @@ here on a CPU is the same code.
 """
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+import warnings
+from dataclasses import replace
 
 import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from diffusion_edu.cli import app
 from diffusion_edu.data.formats import CIFAR10_RECORD
 from diffusion_edu.data.sources import SOURCES
 from diffusion_edu.nets import pretrained
-from diffusion_edu.training import recipe
-
-ROOT = Path(__file__).parents[1]
+from diffusion_edu.training import RECIPES, recipe, run
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +31,24 @@ def command(tmp_path_factory):
     noise[:, 0] %= 10  # labels
     for file in SOURCES["cifar10"].files:
         (folder / file.name).write_bytes(noise.tobytes() * (file.size // noise.size))
-    environment = {
-        **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
-        "DIFFUSION_EDU_DATA": str(root),
-    }  # fmt: skip
+    patch = pytest.MonkeyPatch()
+    patch.setenv("DIFFUSION_EDU_DATA", str(root))
+    for name in ("cifar10", "cifar10-small"):  # four validation images, a grid of two samples
+        patch.setitem(RECIPES, name, replace(recipe(name), held=4))
+    patch.setattr(run, "COLUMNS", 2)
+    patch.setattr(run, "ROWS", 1)
+    threads = torch.get_num_threads()
 
-    def run(*arguments):
-        line = [sys.executable, "-m", "diffusion_edu", *map(str, arguments)]
-        done = subprocess.run(line, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+    def call(*arguments):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "not the published content")
+            done = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
 
-    return run
+    yield call
+    patch.undo()
+    torch.set_num_threads(threads)
 
 
 def test_cifar10_small_from_training_to_the_table(command, tmp_path):
@@ -73,7 +77,7 @@ def test_cifar10_small_from_training_to_the_table(command, tmp_path):
 
 
 def test_the_papers_network_trains(command, tmp_path):
-    """A step of the 35.7 M network, and another after --resume."""
+    """A step of the 35.7 M network, and its row of metrics."""
     options = ["train", "--recipe", "cifar10", "--out", tmp_path, "--batch", 1, "--every", 1]
     command(*options, "--steps", 1)
     rows = (tmp_path / "metrics.csv").read_text().splitlines()
