@@ -1,14 +1,18 @@
-"""Writing files so that no crash leaves half of one."""
+"""Files that no crash leaves half of, and weights with what is known of them."""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-__all__ = ["write_atomically"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["read_weights", "write_atomically", "write_weights"]
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -27,3 +31,42 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def write_weights(
+    path: Path, tensors: dict[str, Tensor], about: Mapping[str, Any], kind: str
+) -> None:
+    """Write a .safetensors file with the values of ``about`` as JSON metadata, atomically."""
+    from safetensors.torch import save
+
+    metadata = {"format": kind, **{key: json.dumps(value) for key, value in about.items()}}
+    write_atomically(path, lambda file: file.write(save(tensors, metadata=metadata)))
+
+
+def read_weights(
+    path: Path, kind: str, foreign: str, advice: str
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of a file of ``write_weights``.
+
+    Args:
+        foreign, advice: what the error says of a file of another kind, and what to do.
+
+    Raises:
+        ValueError: the file is damaged, or of another kind.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
+    if metadata.get("format") != kind:
+        raise ValueError(
+            f"{path} {foreign} (its format is {metadata.get('format')!r}, not {kind!r}): {advice}"
+        )
+    try:
+        return tensors, {k: json.loads(v) for k, v in metadata.items() if k != "format"}
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} has damaged metadata: {error}") from error

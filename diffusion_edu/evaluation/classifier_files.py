@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from .._checks import check_choice
-from .._files import write_atomically
+from .._files import read_weights, write_weights
 from ..data.images import ImageSet, load
 from .classifier import Classifier, ClassifierRecipe, Record, accuracy, train
 
@@ -96,8 +94,6 @@ def save_classifier(
     official: bool,
 ) -> None:
     """Write the weights in half precision, after testing the network that these describe."""
-    from safetensors.torch import save
-
     # Contiguous: the file format knows no channels-last.
     tensors = {k: _half(v).cpu().contiguous() for k, v in model.state_dict().items()}
     rounded = plan.network()
@@ -110,8 +106,7 @@ def save_classifier(
         "tested": len(test),
         "torch": torch.__version__,
     }
-    metadata = {"format": FORMAT, **{k: json.dumps(v) for k, v in about.items()}}
-    write_atomically(path, lambda file: file.write(save(tensors, metadata)))
+    write_weights(path, tensors, about, FORMAT)
 
 
 def _half(x: Tensor) -> Tensor:
@@ -137,7 +132,8 @@ def load_classifier(name: str | Path) -> tuple[Classifier, ClassifierInfo]:
             f"no file {path}: give the path of a .safetensors file, "
             f"or one of {', '.join(classifier_names())}"
         )
-    tensors, about = _read(path)
+    foreign, advice = "is no classifier of this library", "use diffusion-edu train-classifier"
+    tensors, about = read_weights(path, FORMAT, foreign, advice)
     try:
         plan = ClassifierRecipe(**about.pop("recipe"))
         model, info = plan.network(), ClassifierInfo(recipe=plan, path=path, **about)
@@ -145,24 +141,3 @@ def load_classifier(name: str | Path) -> tuple[Classifier, ClassifierInfo]:
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise ValueError(f"{path} cannot be rebuilt into a classifier: {error}") from error
     return model.eval().requires_grad_(False), info
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata of a file; ValueError unless this library wrote it."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
-    if metadata.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} is no classifier of this library (its format is "
-            f"{metadata.get('format')!r}, not {FORMAT!r}): use diffusion-edu train-classifier"
-        )
-    try:
-        return tensors, {k: json.loads(v) for k, v in metadata.items() if k != "format"}
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} has damaged metadata: {error}") from error

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from .. import schedules
 from .._checks import check_choice
+from .._files import read_weights
 from ..schedules import Schedule
 from . import hub
 from .mlp import MLP
@@ -99,7 +97,8 @@ def pretrained(
 
 def _load(path: Path) -> tuple[MLP | UNet, Schedule, Pretrained]:
     """Network, schedule and metadata of a file of this library."""
-    tensors, about = _read(path)
+    foreign, advice = "was not written by this library", "use train --export"
+    tensors, about = read_weights(path, FORMAT, foreign, advice)
     try:
         info = Pretrained(path=path, **{**about, "shape": tuple(about["shape"])})
         model, schedule = build(info.recipe["net"], info.recipe["schedule"])
@@ -124,23 +123,3 @@ def build(net: dict[str, Any], schedule: dict[str, Any]) -> tuple[MLP | UNet, Sc
     if kind == "MLP":
         return MLP(**shape, T=chain.T), chain
     return UNet(UNetConfig(**shape, T=chain.T)), chain
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
-    if metadata.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} was not written by this library (its format is "
-            f"{metadata.get('format')!r}, not {FORMAT!r}): use train --export"
-        )
-    try:
-        return tensors, {k: json.loads(v) for k, v in metadata.items() if k != "format"}
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} has damaged metadata: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import nn
 
 from .. import _parallel
-from .._files import write_atomically
+from .._files import write_weights
 from ..data import toy
 from ..metrics import mmd2
 from ..nets.pretrained import FORMAT
@@ -73,8 +72,6 @@ def export(
     Returns:
         The metadata as written, before JSON: the fields of ``Pretrained`` without its path.
     """
-    from safetensors.torch import save
-
     half = isinstance(recipe, ImageRecipe)
     weights = _rounded(model, torch.float16 if half else torch.float32)
     model.load_state_dict(weights)
@@ -90,9 +87,8 @@ def export(
         "metrics": dict(metrics),
         "torch": torch.__version__,
     }
-    text = {"format": FORMAT, **{key: json.dumps(value) for key, value in about.items()}}
     if _parallel.rank() == 0:
-        write_atomically(path, lambda file: file.write(save(weights, metadata=text)))
+        write_weights(path, weights, about, FORMAT)
     return about
 
 
