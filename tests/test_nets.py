@@ -6,9 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from diffusion_edu.nets import EMA, MLP
+from diffusion_edu import schedules
+from diffusion_edu.nets import EMA, MLP, AsEps, UNet, UNetConfig
 from diffusion_edu.nets.mlp import time_embedding
-from diffusion_edu.prediction import guided
+from diffusion_edu.objectives import loss_simple
+from diffusion_edu.prediction import guided, predict
+from diffusion_edu.sampling import ddim
+from diffusion_edu.training import Config, train
 
 
 def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -114,3 +118,76 @@ def test_ema_is_a_copy_in_eval_mode():
     assert not any(p.requires_grad for p in ema.model.parameters())
     pairs = zip(ema.model.parameters(), model.parameters(), strict=True)
     assert all(a.data_ptr() != b.data_ptr() for a, b in pairs)
+
+
+# ---- networks of another kind --------------------------------------------------------------------
+
+CHAIN = schedules.linear(20)
+KINDS = ["eps", "x0", "v", "score"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_as_eps_is_the_prediction_of_noise(kind):
+    """AsEps(net, kind)(x, t, y) is ``predict(kind, net(x, t, y), x, t).eps``; DDIM agrees too."""
+    g = torch.Generator().manual_seed(0)
+    net = randomised(MLP(num_classes=3)).double()
+    model = AsEps(net, kind, CHAIN).double()
+    x, t = torch.randn(8, 2, generator=g, dtype=torch.float64), torch.randint(1, 21, (8,))
+    y = torch.arange(8) % 3
+    wanted = predict(kind, net(x, t, y), x, t, CHAIN).eps
+    assert torch.allclose(model(x, t, y), wanted, rtol=1e-12, atol=1e-12)
+    as_usual = ddim(model, x, CHAIN, 10)
+    assert torch.allclose(as_usual, ddim(net, x, CHAIN, 10, kind=kind), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_as_eps_trains_in_its_own_quantity(kind):
+    """A step of ``train`` is the step that ``loss_simple(kind=kind)`` of the bare network makes."""
+    data = torch.randn(50, 2, generator=torch.Generator().manual_seed(1))
+    config = Config(steps=1, batch=16, lr=1e-2, every=1, seed=3, clip=1e9)
+    bare, trained = randomised(MLP(T=20)), AsEps(randomised(MLP(T=20)), kind, CHAIN)
+    list(train(trained, data, CHAIN, config))
+    g = torch.Generator().manual_seed(3)
+    index = torch.randint(50, (16,), generator=g)
+    t = torch.randint(1, 21, (16,), generator=g)
+    eps = torch.randn(16, 2, generator=g)
+    loss_simple(bare, data[index], t, eps, CHAIN, kind=kind).backward()
+    mine, theirs = (
+        torch.cat([p.grad.flatten() for p in net.parameters()]) for net in (bare, trained)
+    )
+    assert (mine - theirs).norm() < 1e-3 * mine.norm()
+
+
+def test_as_eps_has_the_weights_of_its_network():
+    """Tables of the schedule are no weights, and the classes a sampler asks for are those within.
+
+    In bfloat16 autocast the copy of the input is still exact: at t = T the noise predicted by an
+    untrained network (v = 0) is b x_t to float32.
+    """
+    net = UNet(UNetConfig(image_channels=1, channels=(8,), groups=4, classes=5, attention=()))
+    model = AsEps(net, "v", CHAIN)
+    assert set(model.state_dict()) == {f"net.{key}" for key in net.state_dict()}
+    assert model.config.classes == 5
+    assert AsEps(nn.Identity(), "v", CHAIN).config is None
+    x, t = torch.randn(2, 1, 8, 8), torch.tensor([20, 20])
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert torch.allclose(model(x, t), CHAIN.sqrt_one_minus_alpha_bar[20].float() * x)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: AsEps(MLP(), "x_0", CHAIN), ["kind", "x_0"]),
+        (lambda: AsEps(MLP(), "v", schedules.zero_terminal_snr(CHAIN)), ["alpha_bar_t = 0"]),
+        (
+            lambda: AsEps(UNet(UNetConfig(channels=(8,), groups=4, attention=(),
+                                          learned_variance=True)), "v", CHAIN),
+            ["learned_variance", "kind='v'"],
+        ),
+    ],
+)  # fmt: skip
+def test_as_eps_bad_input_is_named(call, words):
+    """Errors say what was wrong."""
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        call()
+    assert all(word in str(error.value) for word in words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .as_eps import AsEps
 from .ema import EMA
 from .mlp import MLP
 from .pretrained import pretrained, pretrained_names
@@ -11,6 +12,7 @@ from .unet import UNet, UNetConfig
 __all__ = [
     "EMA",
     "MLP",
+    "AsEps",
     "PublishedUNet",
     "UNet",
     "UNetConfig",

@@ -11,6 +11,7 @@ from .._checks import check_choice
 from .._files import read_weights
 from ..schedules import Schedule
 from . import hub
+from .as_eps import AsEps
 from .mlp import MLP
 from .unet import UNet, UNetConfig
 
@@ -67,7 +68,7 @@ def pretrained_names() -> tuple[str, ...]:
 
 def pretrained(
     name: str | Path,
-) -> tuple[MLP | UNet, Schedule, Pretrained | hub.PublishedInfo]:
+) -> tuple[MLP | UNet | AsEps, Schedule, Pretrained | hub.PublishedInfo]:
     """A trained network in eval mode, the schedule it was trained with, and what is known of it.
 
     Args:
@@ -95,7 +96,7 @@ def pretrained(
     return _load(path)
 
 
-def _load(path: Path) -> tuple[MLP | UNet, Schedule, Pretrained]:
+def _load(path: Path) -> tuple[MLP | UNet | AsEps, Schedule, Pretrained]:
     """Network, schedule and metadata of a file of this library."""
     foreign, advice = "was not written by this library", "use train --export"
     tensors, about = read_weights(path, FORMAT, foreign, advice)
@@ -108,18 +109,18 @@ def _load(path: Path) -> tuple[MLP | UNet, Schedule, Pretrained]:
     return model.eval().requires_grad_(False), schedule, info
 
 
-def build(net: dict[str, Any], schedule: dict[str, Any]) -> tuple[MLP | UNet, Schedule]:
+def build(net: dict[str, Any], schedule: dict[str, Any]) -> tuple[MLP | UNet | AsEps, Schedule]:
     """A fresh network for the chain, and the schedule, e.g. {"name": "linear", "T": 1000}.
 
-    ``net`` holds the arguments of ``MLP``, or with "type": "UNet" those of ``UNetConfig``.
+    ``net`` holds the arguments of ``MLP``, or with "type": "UNet" those of ``UNetConfig``; with
+    "predicts": "v" (or another kind) the network predicts that, and ``AsEps`` makes it noise.
     """
     options = dict(schedule)
     name = options.pop("name")
     check_choice(name, SCHEDULES, "schedule")  # the name may come from a file: never any attribute
     chain: Schedule = getattr(schedules, name)(**options)
     shape = dict(net)
-    kind = shape.pop("type", "MLP")
-    check_choice(kind, ("MLP", "UNet"), "type of network")
-    if kind == "MLP":
-        return MLP(**shape, T=chain.T), chain
-    return UNet(UNetConfig(**shape, T=chain.T)), chain
+    family, predicts = shape.pop("type", "MLP"), shape.pop("predicts", "eps")
+    check_choice(family, ("MLP", "UNet"), "type of network")
+    made = MLP(**shape, T=chain.T) if family == "MLP" else UNet(UNetConfig(**shape, T=chain.T))
+    return made if predicts == "eps" else AsEps(made, predicts, chain), chain

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from .. import _parallel
 from ..data.loader import Loader, Points
+from ..nets.as_eps import AsEps
 from ..nets.ema import EMA
-from ..objectives import loss_per_example
+from ..objectives import loss_per_example, snr_weight
 from ..schedules import Schedule
 from . import checkpoint as files
 from .config import Config, draw_times
@@ -88,6 +89,9 @@ def train(
     """Train ``model`` in place to predict the noise, DDPM Algorithm 1; a lazy generator.
 
         x0 ~ data, t ~ uniform 1..T, eps ~ N(0, I);  descend on ||eps - model(x_t, t)||^2
+
+    An ``AsEps`` model descends on the squared error of what its network predicts, v for instance;
+    what is recorded is the loss of the noise all the same, so that runs can be compared.
 
     Everything random comes from generators that are part of the checkpoint, so a run that was
     stopped, even by kill -9, and resumed gives the same bits on the CPU as one that was not (with
@@ -210,7 +214,9 @@ def _step(state: State, data: Loader | Points, schedule: Schedule) -> tuple[Tens
     state.model.train()
     with autocast(machine.device, config.precision), seeded(state.model, g, machine.device):
         losses = loss_per_example(lambda x, t: state.run(x, t, *extra), x0, t, eps, schedule)
-    _descend(state, losses.mean())
+    kind = state.model.kind if isinstance(state.model, AsEps) else "eps"
+    aim = losses if kind == "eps" else losses / snr_weight(t, schedule, kind).to(losses)
+    _descend(state, aim.mean())
     return t, losses.detach()
 
 
