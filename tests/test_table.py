@@ -253,7 +253,7 @@ def test_bad_plans_are_refused_at_once(roll, tmp_path):
 # ---- the file ------------------------------------------------------------------------------------
 
 
-class Interrupted(table_run._Points):
+class Interrupted(table_run.PointJudge):
     """Ctrl-C in the fourth cell."""
 
     calls = 0
@@ -270,14 +270,14 @@ def test_resumed_after_ctrl_c_is_uninterrupted(roll, tmp_path, monkeypatch):
     whole, path = tmp_path / "whole.json", tmp_path / "stopped.json"
     measure_table(*roll, PLAN, whole, name="roll")
     with monkeypatch.context() as patch:
-        patch.setattr(table_run, "_Points", Interrupted)
+        patch.setattr(table_run, "PointJudge", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             measure_table(*roll, PLAN, path, name="roll")
     assert len(Table.load(path).values) == 3
     fresh = []
-    original = table_run._Points.__call__
+    original = table_run.PointJudge.__call__
     monkeypatch.setattr(
-        table_run._Points, "__call__", lambda self, p: fresh.append(p) or original(self, p)
+        table_run.PointJudge, "__call__", lambda self, p: fresh.append(p) or original(self, p)
     )
     measure_table(*roll, PLAN, path, name="roll", resume=True)
     assert len(fresh) == 3
@@ -437,7 +437,7 @@ def test_command_names_what_is_wrong(tmp_path):
 def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch):
     """The command names the file with the finished cells."""
     monkeypatch.setattr(Interrupted, "calls", 0)
-    monkeypatch.setattr(table_run, "_Points", Interrupted)
+    monkeypatch.setattr(table_run, "PointJudge", Interrupted)
     out = tmp_path / "t.png"
     result = run("--model", "swiss_roll", "--n", 50, "--steps", "5,6", "--out", out)
     assert result.exit_code != 0

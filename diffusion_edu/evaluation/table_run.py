@@ -1,114 +1,32 @@
-"""Measuring the cells of a table: what is drawn, what it is compared with, what is written when."""
+"""Measuring the cells of a table: one after the other, each written when it is done."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from .. import _parallel
 from ..data import toy
-from ..data.images import load
-from ..metrics import frechet_distance, mmd2, sliced_wasserstein2
 from ..schedules import Schedule
 from ..spacing import timesteps
-from .features import crop, features_for
-from .generate import Sampling, chunks, generate
-from .real import evenly_spaced, parts
-from .statistics import FeatureStatistics, gather, summarise
+from .judges import About, ImageJudge, Judge, PointJudge
 from .table import Plan, Table
 
 __all__ = ["Info", "measure_table"]
 
-REFERENCE_SEED = 3_000_000_000  # of the points samples are compared with; the floor's is one more
 
-
-class Info(Protocol):
+class Info(About, Protocol):
     """What must be known of a network, as ``pretrained`` tells it."""
-
-    @property
-    def data(self) -> str:
-        """Name of its data set."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(C, H, W) with padding, or (2,)."""
-
-    @property
-    def pad(self) -> int:
-        """Black pixels on every side of an image that are not part of the data."""
 
     @property
     def path(self) -> Path:
         """File of the weights."""
-
-
-class _Judge(Protocol):
-    """Draws the samples of a cell and says how far they are from the data."""
-
-    metrics: tuple[str, ...]
-    floor: dict[str, float]
-    floor_n: int
-    official: bool
-
-    def __call__(self, plan: Sampling) -> dict[str, float]:
-        """The numbers of one cell, the same in all processes."""
-
-
-class _Images:
-    """FD of classifier features to the test set; the floor is that of as many training images."""
-
-    metrics: tuple[str, ...] = ("FD",)
-
-    def __init__(self, model: nn.Module, schedule: Schedule, info: Info, n: int) -> None:
-        self.model, self.schedule, self.info = model, schedule, info
-        self.space = features_for(info.data, _device(model))
-        training, test = load(info.data), load(info.data, "test")
-        self.official = training.official and test.official and self.space.info.official
-        some = evenly_spaced(training.images, n)
-        self.real = summarise(parts(test.images), self.space)
-        floor = summarise(parts(some), self.space)
-        self.floor, self.floor_n = self._distance(floor), len(some)
-
-    def __call__(self, plan: Sampling) -> dict[str, float]:
-        drawn = generate(self.model, self.schedule, self.info.shape, plan, progress=False)
-        cropped = ((crop(images, self.info.pad), labels) for images, labels in drawn)
-        return self._distance(summarise(cropped, self.space))
-
-    def _distance(self, fake: FeatureStatistics) -> dict[str, float]:
-        a, b = fake.moments, self.real.moments
-        fd = frechet_distance(a.mean, a.covariance, b.mean, b.covariance)
-        return {"FD": float(fd)}
-
-
-class _Points:
-    """MMD^2 and SW2 to a fresh draw of the data; the floor is that of a second one."""
-
-    metrics: tuple[str, ...] = ("MMD2", "SW2")
-    official = True
-
-    def __init__(self, model: nn.Module, schedule: Schedule, info: Info, n: int) -> None:
-        self.model, self.schedule = model, schedule
-        self.real = toy.load(info.data, n, REFERENCE_SEED).to(_device(model))
-        second = toy.load(info.data, n, REFERENCE_SEED + 1).to(_device(model))
-        self.floor, self.floor_n = self._distance(second), n
-
-    def __call__(self, plan: Sampling) -> dict[str, float]:
-        shape, free = tuple(self.real.shape[1:]), replace(plan, clip=None)  # no bounds, no classes
-        drawn = chunks(self.model, self.schedule, shape, free, progress=False)
-        empty = torch.empty(0, *shape, device=self.real.device)  # of a process without a chunk
-        return self._distance(gather(torch.cat([empty, *(x for x, _ in drawn)])))
-
-    def _distance(self, x: Tensor) -> dict[str, float]:
-        mmd = mmd2(x, self.real, bandwidth=toy.BANDWIDTH)
-        return {"MMD2": float(mmd), "SW2": float(sliced_wasserstein2(x, self.real))}
 
 
 def measure_table(
@@ -173,9 +91,9 @@ def _begin(
     return table
 
 
-def _judge(model: nn.Module, schedule: Schedule, info: Info, n: int) -> _Judge:
+def _judge(model: nn.Module, schedule: Schedule, info: Info, n: int) -> Judge:
     points = info.data in toy.names()
-    return (_Points if points else _Images)(model, schedule, info, n)
+    return (PointJudge if points else ImageJudge)(model, schedule, info, n)
 
 
 @contextmanager
@@ -197,7 +115,3 @@ def _bar(
             yield bar.set_description
         finally:
             hook.remove()
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
