@@ -18,6 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffusion_edu.data import Loader, images
+from diffusion_edu.evaluation.evaluate import Wanted, evaluate
+from diffusion_edu.evaluation.generate import Sampling
 from diffusion_edu.nets import UNet, UNetConfig
 from diffusion_edu.training import (
     RECIPES,
@@ -313,9 +315,43 @@ def test_the_folder_of_a_run(tmp_path):
     assert min(curves.shape[:2]) > 300
 
 
+def test_distance_over_seconds(tmp_path):
+    """fd.csv: the FD of the averaged weights at each grid, as ``evaluate`` finds it, and the floor.
+
+    A resumed run adds to the rows that are there.
+    """
+    model, schedule = TINY.network()
+    run = Run(tmp_path, TINY, schedule, fd=30)
+    for record in begin(run.checkpoint)[1]:
+        run.write(record, (1, 8, 8))
+        if record.step == 3:
+            break
+    again = Run(tmp_path, TINY, schedule, fd=30)
+    for record in begin(run.checkpoint, resume=True)[1]:
+        again.write(record, (1, 8, 8))
+    rows = list(csv.DictReader((tmp_path / "fd.csv").open()))
+    assert [tuple(r[key] for key in ("step", "images", "n")) for r in rows] == [
+        ("3", "24", "30"), ("6", "48", "30"),
+    ]  # fmt: skip
+    assert float(rows[0]["seconds"]) < float(rows[1]["seconds"])
+    model.load_state_dict(weights(tmp_path / "checkpoint.pt"))
+    report = evaluate(model, schedule, "digits", Sampling(n=30), Wanted(bits=0, neighbours=2))
+    assert float(rows[1]["FD"]) == pytest.approx(report.samples.fd, rel=1e-6)
+    assert float(rows[1]["floor"]) == pytest.approx(report.floor.fd, rel=1e-6)
+    assert matplotlib.image.imread(tmp_path / "fd.png").std() > 0.02
+
+
+def test_distance_needs_a_classifier(tmp_path):
+    """Refused before training, not at the first grid after it."""
+    with pytest.raises(ValueError, match=r"fd=10 .*fashion_mnist.*digits, mnist"):
+        Run(tmp_path, recipe("fashion_mnist"), TINY.network()[1], fd=10)
+    with pytest.raises(ValueError, match=r"fd=10 .*moons"):
+        Run(tmp_path, recipe("moons"), TINY.network()[1], fd=10)
+
+
 def without_data(plan):
     """The recipe's network with shapes but no numbers: built at once, whatever its size."""
-    net = {key: value for key, value in plan.net.items() if key != "type"}
+    net = {key: value for key, value in plan.net.items() if key not in ("type", "predicts")}
     with torch.device("meta"):
         return UNet(UNetConfig(**net))
 

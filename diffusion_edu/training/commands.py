@@ -41,6 +41,13 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Throw an earlier run in --out away.")
     ] = False,
+    fd: Annotated[
+        int,
+        typer.Option(
+            help="Images: with every grid, also the FD (classifier features) of so many samples; "
+            "0: none.",
+        ),
+    ] = 0,
     export: Annotated[
         Path | None,
         typer.Option(help="Measure the result and write it to this .safetensors file."),
@@ -65,8 +72,9 @@ def train(
     """Train a network: points in a minute, digits in ten, MNIST in an hour or two on two cores.
 
     The folder of the run gets a checkpoint every few hundred steps, metrics.csv, curves.png and
-    for images grids of samples. Stop with Ctrl-C, or pull the plug, and go on with --resume: on
-    the CPU the result is the same to the last bit.
+    for images grids of samples; with --fd also fd.csv and fd.png, distance against seconds. Stop
+    with Ctrl-C, or pull the plug, and go on with --resume: on the CPU the result is the same to
+    the last bit.
 
     Several GPUs, or several processes on one machine, share every batch under torchrun.
 
@@ -95,7 +103,7 @@ def train(
     place = _parallel.local_device(device)
     with _parallel.together(place):
         _, schedule = plan.network()
-        run = Run(folder, plan, schedule)
+        run = Run(folder, plan, schedule, fd)
         if not _train(run, Machine(place, compile=compile), resume):
             again = f"diffusion-edu train --recipe {recipe} --out {folder} --resume"
             typer.echo(f"Stopped. Go on with: {again}")
@@ -162,7 +170,9 @@ def _train(run: Run, machine: Machine, resume: bool) -> bool:
         for record in loop(model, data, schedule, config, **options):
             step = record.step
             bar.set_postfix(loss=f"{record.loss:.4f}", validation=f"{record.validation:.4f}")
+            bar.set_description("files and samples")
             run.write(record, tuple(held[0].shape[1:]))
+            bar.set_description("training")
             if pressed:
                 break
     return step == config.steps or not pressed

@@ -15,7 +15,7 @@ from matplotlib.ticker import EngFormatter, LogLocator
 
 from .._files import write_atomically
 
-__all__ = ["save_curves"]
+__all__ = ["save_curves", "save_distance"]
 
 BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito: told apart by the colour-blind too
 Row = Mapping[str, float | None]  # NaN or None: no value, a gap in the curve
@@ -52,6 +52,26 @@ def save_curves(rows: Sequence[Row], path: Path) -> None:
     # beside the curves: ten lines of text would hide some of them
     beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "title": "t/T"}
     by_time.legend(fontsize=9, frameon=False, **beside)
+    _save(figure, path)
+
+
+def save_distance(rows: Sequence[Row], path: Path) -> None:
+    """Draw the rows of a run's ``fd.csv`` (see ``training.Run``) over seconds of training."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    seconds, n = _column(rows, "seconds"), int(rows[-1]["n"] or 0)
+    _line(axes, seconds, _column(rows, "FD"), f"{n:,} samples, DDIM 50 steps", BLUE, "o")
+    floor = _column(rows, "floor")
+    _line(axes, seconds, floor, f"{n:,} training images", ORANGE, "s")
+    axes.set_title("FD (classifier features) to the test set")
+    axes.set_xlabel("seconds of training")
+    _log_scale(axes)
+    axes.legend(fontsize=9, frameon=False)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
     buffer = BytesIO()
     figure.savefig(buffer, dpi=120, format="png")
     write_atomically(path, lambda file: file.write(buffer.getvalue()))
