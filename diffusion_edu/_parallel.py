@@ -37,6 +37,7 @@ def together(device: torch.device | None = None) -> Iterator[None]:
     dist.init_process_group("nccl" if cuda else "gloo", device_id=device if cuda else None)
     try:
         yield
+        wait()  # none hangs up while another is still talking
     finally:
         dist.destroy_process_group()
 
