@@ -69,7 +69,7 @@ def train(
         ),
     ] = None,
 ) -> None:
-    """Train a network: points in a minute, digits in ten, MNIST in an hour or two on two cores.
+    """Train a network: points in a minute, digits in ten, MNIST in an hour or two of one core.
 
     The folder of the run gets a checkpoint every few hundred steps, metrics.csv, curves.png and
     for images grids of samples; with --fd also fd.csv and fd.png, distance against seconds. Stop
