@@ -1,5 +1,6 @@
 # make lab   set up everything and open the tour in JupyterLab   (ARGS="--no-browser --port 8899")
 # make test  set up everything, test tools included, and run the tests   (ARGS="tests/test_forward.py")
+# make widgets7  run the tests of the explorers with ipywidgets 7.7, which Colab has
 # make check linters and the type checker
 # A second run installs nothing: the stamps below are newer than what they depend on.
 
@@ -9,13 +10,20 @@ BIN := .venv/bin
 SOURCES := pyproject.toml constraints.txt
 BROWSER := $(if $(NO_BROWSER),,browser)
 
-.PHONY: lab test check browser clean
+.PHONY: lab test widgets7 check browser clean
 
 lab: .venv/.lab
 	$(BIN)/diffusion-edu lab $(if $(NO_BROWSER),--no-browser) $(ARGS)
 
 test: .venv/.test $(BROWSER)
 	$(BIN)/python -m pytest $(if $(NO_BROWSER),-m "not browser") $(ARGS)
+
+# Laid over the environment, not into it.
+widgets7: .venv/.test
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --upgrade --no-deps --target .venv/widgets7 \
+	  ipywidgets==7.7.5 widgetsnbextension==3.6.10 jupyterlab_widgets==1.1.11 ipython_genutils==0.2.0
+	PYTHONPATH=.venv/widgets7 $(BIN)/python -c 'import ipywidgets; assert ipywidgets.__version__ == "7.7.5"'
+	PYTHONPATH=.venv/widgets7 $(BIN)/python -m pytest tests/test_widgets*.py $(ARGS)
 
 check: .venv/.dev
 	$(BIN)/ruff check .

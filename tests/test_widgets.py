@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from diffusion_edu import ddim, ddpm, q_sample, schedules
 from diffusion_edu.data import toy
+from diffusion_edu.nets import pretrained
 from diffusion_edu.oracles import EmpiricalOracle
 from diffusion_edu.sampling import reverse_step
 from diffusion_edu.viz.scene import Scene, layer_frame, unpack
@@ -31,6 +33,14 @@ def shown(explorer: Any, f: int, panel: int = 0, layer: int = -1) -> Tensor:
     return torch.from_numpy(layer_frame(scene.panels[panel]["layers"][layer], scene.buffers, f))
 
 
+def in_order(explorer: ForwardExplorer, f: int) -> Tensor:
+    """Frame f as it is drawn: flat, points sorted by colour."""
+    frames = explorer.frames
+    if frames.ndim == 3:
+        frames = frames[:, datasets.by_colour(frames[0])[0]]
+    return frames[f].flatten()
+
+
 # ---- forward -----------------------------------------------------------------------------------
 
 
@@ -45,6 +55,38 @@ def test_forward_frames_are_q_sample(dataset: str, schedule: str) -> None:
     assert torch.equal(x0, datasets.load(dataset, 50, 0))
     for t in explorer.times:
         assert torch.allclose(frames[t], q_sample(x0, t, eps, table), atol=1e-6)
+
+
+def test_without_the_shrinking_the_variance_grows_by_the_sum_of_betas() -> None:
+    """x_t = x_{t-1} + sqrt(beta_t) z has Var(x_t) = Var(x_0) + sum of beta, checked on points."""
+    explorer = ForwardExplorer(T=50, beta_T=0.3, n=5000, shrink=False)
+    added = explorer.noise_schedule.beta.cumsum(0)
+    variance = explorer.frames.double().var((1, 2))
+    assert float(added[-1]) > 5
+    assert torch.allclose(variance, variance[0] + added, rtol=0.1)  # 10,000 numbers: 1.4 % each
+    explorer.shrink = "on"
+    assert explorer.frames[-1].var() < 1.1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"dataset": "digits"},
+        {"shrink": False, "schedule": "cosine"},
+        {"beta_1": 0.001, "seed": 3},
+    ],
+)
+def test_code_of_forward_makes_the_picture(settings: dict[str, Any]) -> None:
+    """What "copy as code" gives makes x_t to float32, run on its own."""
+    explorer = ForwardExplorer(T=30, t=11, n=100, **settings)
+    assert torch.allclose(run_code(explorer.code)["x_t"], explorer.frames[11], atol=1e-6)
+
+
+def run_code(code: str) -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    exec(code, names)
+    return names
 
 
 def test_forward_noise_is_independent_of_the_data() -> None:
@@ -105,7 +147,7 @@ def test_player_mixes_what_python_computes(dataset: str) -> None:
     explorer = ForwardExplorer(dataset, T=40, n=500)
     pixel = 2 * datasets.EXTENT / 340
     for f in (0, 7, 40):
-        assert (shown(explorer, f) - explorer.frames[f].flatten()).abs().max() < pixel / 4
+        assert (shown(explorer, f) - in_order(explorer, f)).abs().max() < pixel / 4
 
 
 # ---- the learner's own function ----------------------------------------------------------------
@@ -128,7 +170,7 @@ def test_a_right_q_sample_agrees(function: Any) -> None:
     assert explorer.difference < 1e-6
     assert "agrees" in explorer.notes[0]
     assert torch.allclose(explorer.mine, explorer.frames, atol=1e-6)
-    assert (shown(explorer, 9, panel=1) - explorer.frames[9].flatten()).abs().max() < 1e-2
+    assert (shown(explorer, 9, panel=1) - in_order(explorer, 9)).abs().max() < 1e-2
 
 
 def test_a_wrong_q_sample_is_measured_and_drawn() -> None:
@@ -233,6 +275,51 @@ def test_noise_is_common_to_all_settings_of_a_seed() -> None:
     assert not torch.equal(explorer.frames[0], start)
     explorer.seed = 3
     assert torch.equal(explorer.frames, one)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"eta": 0.5},
+        {"sampler": "ddpm"},
+        {"model": "oracle", "dataset": "moons", "sampler": "ddpm_small"},
+        {"model": "oracle", "dataset": "gaussians"},
+        {"model": "oracle", "dataset": "digits"},
+        {"model": "digits", "steps": 3},
+    ],
+)
+def test_code_of_reverse_makes_the_picture(settings: dict[str, Any]) -> None:
+    """What "copy as code" gives makes x_t at every level, first and last among them."""
+    explorer = ReverseExplorer(**{"steps": 5, "n": 60, "seed": 2, **settings})
+    for f, t in enumerate(explorer.times):
+        explorer.t = t
+        assert torch.allclose(run_code(explorer.code)["x_t"], explorer.frames[f], atol=1e-6)
+
+
+def test_three_variances_of_a_step() -> None:
+    """ddpm_small is eta = 1 (sigma^2 = beta_tilde); ddpm, sigma^2 = beta, ends farther out."""
+    small = ReverseExplorer("gaussians", steps=10, n=500, sampler="ddpm_small")
+    assert torch.equal(small.frames, ReverseExplorer("gaussians", steps=10, n=500, eta=1.0).frames)
+    large = ReverseExplorer("gaussians", steps=10, n=500, sampler="ddpm")
+    assert large.frames[-2].var() > small.frames[-2].var()
+
+
+def test_a_file_of_weights_is_a_model(tmp_path: Path) -> None:
+    """The path of a shipped file walks as the name of that network does."""
+    path = pretrained("moons")[2].path
+    assert path.suffix == ".safetensors"
+    by_path, by_name = ReverseExplorer(path, steps=5, n=50), ReverseExplorer("moons", steps=5, n=50)
+    assert by_path.dataset == "moons"
+    assert torch.equal(by_path.frames, by_name.frames)
+    assert torch.equal(ReverseExplorer(str(path), steps=5, n=50).frames, by_name.frames)
+
+
+def test_tails_reach_back() -> None:
+    """With tails on, the layer of points asks for lines through the frames before."""
+    off = ReverseExplorer(steps=4, n=20).scene().panels[0]["layers"][-1]
+    on = ReverseExplorer(steps=4, n=20, tails=True).scene().panels[0]["layers"][-1]
+    assert off["tail"] == 0
+    assert on["tail"] > 1
 
 
 def test_oracle_walk_ends_on_the_data() -> None:

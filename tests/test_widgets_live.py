@@ -13,7 +13,7 @@ import pytest
 import torch
 from explorers import ask, oracle_explorer
 
-from diffusion_edu.viz.scene import sector
+from diffusion_edu.viz.scene import layer_frame, sector
 from diffusion_edu.widgets import ForwardExplorer, ReverseExplorer
 
 # ---- live protocol -----------------------------------------------------------------------------
@@ -177,8 +177,10 @@ def test_without_ipywidgets_there_is_still_a_page(monkeypatch: pytest.MonkeyPatc
 
 
 def test_points_of_one_colour_are_neighbours_in_memory() -> None:
-    """Points are sorted by sector: each colour is one run, also when every k-th is kept."""
-    explorer = oracle_explorer(n=403)
-    for x in (explorer.frames[0], explorer.frames[0][::7]):
-        assert (sector(x).diff() >= 0).all()
-    assert explorer.scene().panels[0]["layers"][-1]["groups"][-1] == 403
+    """Drawn points are sorted by sector: each colour is one run, and ``groups`` says where."""
+    scene = oracle_explorer(n=403).scene()
+    layer = scene.panels[0]["layers"][-1]
+    x = torch.from_numpy(layer_frame(layer, scene.buffers, 0)).view(-1, 2)
+    assert (sector(x).diff() >= 0).all()
+    assert layer["groups"] == torch.bincount(sector(x), minlength=4).cumsum(0).tolist()
+    assert layer["groups"][-1] == 403

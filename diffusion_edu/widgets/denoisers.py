@@ -1,8 +1,9 @@
-"""Where ReverseExplorer gets its denoisers: shipped networks, oracles, a model of the reader's."""
+"""Where explorers get their denoisers: shipped networks, oracles, a model of the reader's."""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from .. import schedules
@@ -12,14 +13,16 @@ from ..prediction import Model
 from ..schedules import Schedule
 from . import datasets
 
-SHIPPED = ("swiss_roll", "moons", "gaussians")
+SHIPPED = ("swiss_roll", "moons", "gaussians", "digits")
 MODELS = ("network", "oracle")
 KNOWN = 500  # points that the oracle of a toy set without a formula knows
 ORACLE_T = 1000
 
 
-def source(model: str | Model, dataset: str | None) -> tuple[str, str]:
+def source(model: str | Path | Model, dataset: str | None) -> tuple[str, str]:
     """What ``model=`` and ``dataset=`` mean: ("network" | "oracle" | "yours", data set)."""
+    if _is_file(model):
+        return "yours", dataset or _from_file(str(model))[2]
     if not isinstance(model, str):
         if not callable(model):
             raise ValueError(f"model must be a name or a callable model(x_t, t), got {model!r}")
@@ -34,15 +37,45 @@ def source(model: str | Model, dataset: str | None) -> tuple[str, str]:
             )
         return "network", model
     raise ValueError(
-        f"model must be one of {', '.join(map(repr, (*SHIPPED, *MODELS)))} or a callable "
+        f"model must be one of {', '.join(map(repr, (*SHIPPED, *MODELS)))}, a file or a callable "
         f"model(x_t, t), got model={model!r}"
     )
 
 
-def schedule_of(model: Any, schedule: Schedule | None) -> Schedule:
-    """The schedule given, else the one the model carries, else linear with T = 1000."""
-    own = getattr(model, "schedule", None)
-    return schedule or (own if isinstance(own, Schedule) else schedules.linear(ORACLE_T))
+def given(model: Any, schedule: Schedule | None) -> tuple[Model, Schedule]:
+    """The reader's network and its schedule: as given, of its file or its own, else linear."""
+    if _is_file(model):
+        network, own, _ = _from_file(str(model))
+        return network, schedule or own
+    carried = getattr(model, "schedule", None)
+    if schedule is None:
+        schedule = carried if isinstance(carried, Schedule) else schedules.linear(ORACLE_T)
+    return model, schedule
+
+
+def _is_file(model: Any) -> bool:
+    return isinstance(model, Path) or (isinstance(model, str) and model.endswith(".safetensors"))
+
+
+@lru_cache(maxsize=4)
+def _from_file(path: str) -> tuple[Model, Schedule, str]:
+    """Network, schedule and data set of a file of weights."""
+    from ..nets import pretrained
+
+    model, schedule, info = pretrained(Path(path))
+    return model, schedule, str(getattr(info, "data", SHIPPED[0]))
+
+
+def denoiser_code(kind: str, dataset: str) -> str:
+    """Python that makes ``model`` and ``schedule``."""
+    if kind == "network":
+        return f"model, schedule, info = de.pretrained({dataset!r})"
+    if kind == "yours":
+        return "# model, schedule: your own"
+    chain = f"schedule = de.linear({ORACLE_T})"
+    if dataset == "gaussians":
+        return f"{chain}\nmodel = de.MixtureOracle(*de.toy.gaussians_mixture(), schedule)"
+    return f"{chain}\n{datasets.code(dataset, KNOWN, 1)}\nmodel = de.EmpiricalOracle(x0, schedule)"
 
 
 @lru_cache(maxsize=8)

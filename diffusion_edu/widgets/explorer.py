@@ -2,89 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
 
-import torch
-
-from .._checks import check_choice, check_count
+from .._checks import check_choice
+from .._files import write_atomically
 from ..schedules import Schedule
 from ..viz.scene import Control, Scene
+from .jobs import Job, Tell
+from .params import Param, integer, number, small_work
+from .saving import FORMATS, encode
 
-Check = Callable[[str, Any], Any]
-
-
-def number(low: float, high: float, *, optional: bool = False) -> Check:
-    """Check of a float in [low, high]; None is let through when ``optional``."""
-
-    def check(name: str, value: Any) -> float | None:
-        if value is None and optional:
-            return None
-        numeric = isinstance(value, int | float) and not isinstance(value, bool)
-        if not numeric or not low <= value <= high:  # NaN fails the comparison
-            raise ValueError(
-                f"{name} must be a number in [{low:g}, {high:g}], got {name}={value!r}"
-            )
-        return float(value)
-
-    return check
-
-
-def integer(low: int, high: int | None = None, *, optional: bool = False) -> Check:
-    """Check of an int in [low, high]; None is let through when ``optional``."""
-
-    def check(name: str, value: Any) -> int | None:
-        if value is None and optional:
-            return None
-        check_count(value, low, high, name)
-        return int(value)
-
-    return check
-
-
-def choice(options: Callable[[], tuple[str, ...]]) -> Check:
-    """Check of one of the names that ``options()`` returns."""
-
-    def check(name: str, value: Any) -> str:
-        check_choice(value, options(), name)
-        return str(value)
-
-    return check
-
-
-class Param:
-    """A parameter of an explorer: reading gives its value, setting checks and recomputes."""
-
-    def __init__(self, check: Check, doc: str) -> None:
-        self.check, self.__doc__ = check, doc
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, explorer: Explorer | None, owner: type | None = None) -> Any:
-        return self if explorer is None else explorer._values[self.name]
-
-    def __set__(self, explorer: Explorer, value: Any) -> None:
-        explorer.update(**{self.name: value})
-
-
-@contextmanager
-def small_work() -> Iterator[None]:
-    """no_grad, and one torch thread (for the calling thread only) while it lasts.
-
-    A second thread makes networks of this size slower and erratic. no_grad belongs here and not in
-    a cell: front ends may run callbacks in another thread, which a switch in a cell does not reach.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        torch.set_num_threads(threads)
+BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left {postfix}"
 
 
 class Explorer:
@@ -94,15 +27,24 @@ class Explorer:
     _scene(state)             state -> Scene
     _controls(state)          state -> list of Control
 
-    and optionally ``_fit(values)``, which moves values a slider can send into the allowed range.
+    and optionally
+
+    _fit(values)   moves values a slider can send into the allowed range
+    _code()        Python that makes what is shown, with {t} for the level
+    _act(action)   answers a button of the scene
+    PAGES          values of parameters that a saved page lets its reader choose from
 
     ``explorer.update(eta=0.5, steps=20)`` sets several parameters at once; a bad value raises
     ValueError and leaves everything as it was.
     """
 
+    PAGES: ClassVar[dict[str, Sequence[Any]]] = {}
+
     def __init__(self, play: bool = False, **values: Any) -> None:
         self._lock = threading.RLock()
         self._observers: list[Callable[[], None]] = []
+        self._listeners: list[Tell] = []
+        self._jobs: dict[int, Job] = {}
         self._view: Any = None
         self._play = bool(play)
         self._values = {name: self._param(name).check(name, v) for name, v in values.items()}
@@ -125,6 +67,12 @@ class Explorer:
     def _fit(self, values: dict[str, Any]) -> dict[str, Any]:
         return values
 
+    def _code(self) -> str:
+        return ""
+
+    def _act(self, action: str) -> None:
+        raise ValueError(f"unknown action {action!r}")
+
     @classmethod
     def _param(cls, name: str) -> Param:
         param = getattr(cls, name, None)
@@ -138,17 +86,21 @@ class Explorer:
         with small_work():
             return self._compute(values, coarse)
 
-    def _time(self, t: int | None, state: Any) -> int:
+    def _time(self, t: float | None, state: Any) -> float:
         """Check t against the levels of ``state``; None is the first frame."""
         if t is None:
-            return int(state.times[0])
-        check_count(t, 0, max(state.times), "t")
-        return t
+            return float(state.times[0]) if _fractional(state.times) else int(state.times[0])
+        if _fractional(state.times):
+            return float(number(min(state.times), max(state.times))("t", t) or 0.0)
+        return int(integer(0, max(state.times))("t", t))
 
     def update(self, **changes: Any) -> None:
         """Set several parameters, recompute once and redraw; a ValueError changes nothing."""
         with self._lock:
             self._set({name: self._param(name).check(name, v) for name, v in changes.items()})
+        self._redraw()
+
+    def _redraw(self) -> None:
         for redraw in self._observers:
             redraw()
 
@@ -170,7 +122,7 @@ class Explorer:
             return self._state
 
     @property
-    def times(self) -> list[int]:
+    def times(self) -> list[float]:
         """The level of each frame."""
         return list(self._state.times)
 
@@ -197,12 +149,21 @@ class Explorer:
             scene.controls = self._controls(self._state)
             scene.notes = self._state.notes
             scene.play, scene.coarse = self._play, self._state.coarse
+            scene.code = self._code()
             return scene
+
+    @property
+    def code(self) -> str:
+        """Calls of this library that make what is shown."""
+        return self._code().replace("{t}", f"{self._values['t']:g}")
 
     # ---- the live protocol -----------------------------------------------------------------------
 
     def receive(self, message: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
-        """Answer a message of the player: {"seq", "view", "values", "final", "reset", "version"}.
+        """Answer a message of the player: {"seq", "view", "version"} and what it wishes.
+
+        "values" {name: value}, "final" (nothing is being dragged), "reset", "action" (a button),
+        "save" (a format), "cancel" (number of a job).
 
         There is always an answer, with the ``seq`` of the question: the player keeps two questions
         in flight, and one left unanswered would stop its sliders for good.
@@ -216,11 +177,8 @@ class Explorer:
                 scene = self.scene()
                 return answer | {"scene": scene.head(), "version": self.version}, scene.buffers
             except Exception as error:
-                text = (
-                    str(error)
-                    if isinstance(error, ValueError)
-                    else f"{type(error).__name__}: {error}"
-                )
+                plain = isinstance(error, ValueError)
+                text = str(error) if plain else f"{type(error).__name__}: {error}"
                 now = [vars(c) for c in self._controls(self._state)]
                 return answer | {"error": text, "controls": now, "version": self.version}, []
 
@@ -229,11 +187,16 @@ class Explorer:
         if message.get("reset"):
             self._set(dict(self._initial))
             return False
+        if action := message.get("action"):
+            self._act(str(action))
+            return False
+        if job := self._jobs.get(message.get("cancel", 0)):
+            job.cancel()
+        if kind := message.get("save"):
+            self._save_for(str(kind), message)
         asked = dict(message.get("values", {}))
         # The picture of another t is in the browser already, which may still be at an older T.
-        self._values["t"] = min(
-            max(int(asked.pop("t", self._values["t"])), 0), max(self._state.times)
-        )
+        self._values["t"] = self._inside(asked.pop("t", self._values["t"]))
         changes = {k: self._param(k).check(k, v) for k, v in self._fit(asked).items()}
         final = bool(message.get("final"))
         if not changes and not (final and self._state.coarse):
@@ -249,15 +212,130 @@ class Explorer:
         if self._view is None:
             from .view import make_view
 
-            self._view, redraw = make_view(self)
+            self._view, redraw, tell = make_view(self)
             self._observers.append(redraw)
+            self._listeners.append(tell)
         return self._view
 
-    def to_html(self) -> str:
-        """HTML that plays without a kernel: time can be scrubbed, parameters are fixed."""
-        from .page import to_html
+    def close(self) -> None:
+        """Take the widget off the page, stop jobs and free what was computed for it."""
+        for job in list(self._jobs.values()):
+            job.cancel()
+        if self._view is not None:
+            self._view.close()
+        self._view = None
+        self._observers.clear()
+        self._listeners.clear()
 
-        return to_html(self.scene())
+    def _inside(self, t: Any) -> float:
+        times = self._state.times
+        number = float(t) if _fractional(times) else int(t)
+        return min(max(number, min(times)), max(times))
+
+    # ---- long work -------------------------------------------------------------------------------
+
+    def _start(self, label: str, work: Callable[[Job], Any], view: Any = None) -> Job:
+        """Begin a job; its messages go to that view, or to all."""
+
+        def tell(message: dict[str, Any], buffers: list[bytes]) -> None:
+            for listener in self._listeners:
+                listener(message if view is None else {"view": view, **message}, buffers)
+
+        def finished() -> None:
+            self._jobs.pop(job.id, None)
+
+        job = Job(label, tell, work, finished)
+        self._jobs[job.id] = job
+        return job.start()
+
+    def _save_for(self, kind: str, message: dict[str, Any]) -> None:
+        check_choice(kind, FORMATS, "format")
+        scene = self.scene()
+        name = f"{type(self).__name__}.{kind}"
+
+        def work(job: Job) -> tuple[dict[str, Any], list[bytes]]:
+            data = self._page(job.step) if kind == "html" else encode(scene, kind, job.step)
+            return {"file": {"name": name, "type": FORMATS[kind]}}, [data]
+
+        self._start(f"saving {name}", work, message.get("view"))
+
+    def _publish(self, change: Callable[[], None]) -> None:
+        """Change the state from a job's thread, and show it."""
+        with self._lock:
+            change()
+            self.version += 1
+        self._redraw()
+
+    # ---- files -----------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> Path:
+        """Write what is shown: .png (the present frame), .gif and .mp4 (all), .html (a page).
+
+        Raises:
+            ValueError: another suffix.
+            ImportError: .mp4 without imageio-ffmpeg.
+        """
+        from tqdm import tqdm
+
+        path = Path(path)
+        kind = path.suffix.removeprefix(".")
+        check_choice(kind, FORMATS, "format of a file")
+        with tqdm(total=1.0, desc=f"saving {path.name}", delay=1, bar_format=BAR) as bar:
+            step = _stepper(bar)
+            data = self._page(step) if kind == "html" else encode(self.scene(), kind, step)
+        write_atomically(path, lambda file: file.write(data))
+        return path
+
+    def to_html(self, path: str | Path, **values: Sequence[Any]) -> Path:
+        """Write a page that plays without kernel and network.
+
+        Args:
+            values: for the page's reader to choose from, eta=[0, 0.5, 1] say; all combinations are
+                computed. Default: those of the class, ``PAGES``. Other parameters stay as they are.
+
+        Raises:
+            ValueError: unknown parameter, or a value it cannot have.
+        """
+        from tqdm import tqdm
+
+        path = Path(path)
+        with tqdm(total=1.0, desc=f"writing {path.name}", delay=1, bar_format=BAR) as bar:
+            data = self._page(_stepper(bar), values)
+        write_atomically(path, lambda file: file.write(data))
+        return path
+
+    def _page(
+        self,
+        step: Callable[[float, str], None] = lambda done, text: None,
+        values: dict[str, Sequence[Any]] | None = None,
+    ) -> bytes:
+        """The page, whose controls offer ``values`` and what is shown now."""
+        from .page import document
+
+        now = dict(self._values)
+        grid = {}
+        for name, some in (values or self.PAGES).items():
+            check = self._param(name).check
+            own = [check(name, v) for v in some]
+            grid[name] = own if now[name] in own else _sorted([*own, now[name]])
+        scenes = {}
+        every = list(itertools.product(*grid.values()))
+        for i, one in enumerate(every):
+            scenes[one] = self._scene_at(dict(zip(grid, one, strict=True)))
+            step((i + 1) / len(every), f"setting {i + 1} of {len(every)}")
+        return document(scenes, grid, tuple(now[name] for name in grid)).encode()
+
+    def _scene_at(self, changes: dict[str, Any]) -> Scene:
+        """The scene of other parameters; the explorer stays as it is."""
+        with self._lock:
+            before = self._values, self._state, self.version
+            try:
+                self._set(self._fit(changes))
+                return self.scene()
+            finally:
+                self._values, self._state, self.version = before
+
+    # ---- in a notebook ---------------------------------------------------------------------------
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         from .page import mimebundle
@@ -269,7 +347,23 @@ class Explorer:
         return f"{type(self).__name__}({given})"
 
 
-def nearest(times: Sequence[int], t: int) -> int:
+def _fractional(times: Sequence[float]) -> bool:
+    return any(isinstance(t, float) for t in times)
+
+
+def _sorted(values: list[Any]) -> list[Any]:
+    return sorted(values, key=lambda v: (isinstance(v, str), v))
+
+
+def _stepper(bar: Any) -> Callable[[float, str], None]:
+    def step(done: float, text: str) -> None:
+        bar.set_postfix_str(text, refresh=False)
+        bar.update(done - bar.n)
+
+    return step
+
+
+def nearest(times: Sequence[float], t: float) -> int:
     """Index of the level in ``times`` that is nearest to t."""
     return min(range(len(times)), key=lambda f: abs(times[f] - t))
 

@@ -13,10 +13,11 @@ from torch import Tensor
 from .. import schedules
 from ..forward import q_sample as reference
 from ..schedules import Schedule
-from ..viz.scene import Control, Scene, groups, pick, slide
+from ..viz.scene import Axis, Control, Scene, pick, slide
 from . import datasets
-from .explorer import Explorer, Param, choice, integer, number, short
+from .explorer import Explorer, short
 from .learner import Learner, LearnerError, bad_values
+from .params import Param, choice, integer, number
 
 WITH_BETAS = ("linear", "quadratic", "sigmoid")  # the others have no beta_1, beta_T to choose
 SCHEDULES = (*WITH_BETAS, "cosine", "sigmoid_alpha_bar", "jsd")
@@ -28,6 +29,7 @@ HELP = {
     "T": "Number of small steps of noise",
     "beta_1": "Noise added by the first step",
     "beta_T": "Noise added by the last step",
+    "shrink": "off leaves out the factor sqrt(1 - beta) before noise is added: see the variance",
     "seed": "Another seed draws other points and other noise",
 }
 SENT = 1_000_000  # numbers sent of a learner's frames, 2 MB; beyond that every k-th point is sent
@@ -35,11 +37,16 @@ SENT = 1_000_000  # numbers sent of a learner's frames, 2 MB; beyond that every 
 
 @dataclass
 class State:
-    """What ForwardExplorer computes; ``mine`` is (T+1, n, *D), the learner's frames."""
+    """What ForwardExplorer computes: x_t = a[t] x0 + b[t] eps, two tables (T+1,).
+
+    ``mine`` is (T+1, n, *D), the learner's frames; NaN where there was no time for them.
+    """
 
     schedule: Schedule
     x0: Tensor
     eps: Tensor
+    a: Tensor
+    b: Tensor
     times: list[int]
     mine: Tensor | None = None
     differences: list[float] = field(default_factory=list)
@@ -59,6 +66,8 @@ class ForwardExplorer(Explorer):
         beta_1, beta_T: ends of the schedules that have them; None follows T (0.1/T and 20/T).
         T: number of steps, 1..1000.
         t: level shown first, 0..T.
+        shrink: False leaves sqrt(1 - beta_t) out of every step, x_t = x_{t-1} + sqrt(beta_t) z; the
+            variance then grows without end.
         q_sample: a function of yours, q_sample(x0, t, eps, schedule) -> x_t, drawn beside the
             reference. t is an int, or a (B,) int64 tensor if your function refuses an int.
         seed: of data and noise.
@@ -81,6 +90,7 @@ class ForwardExplorer(Explorer):
     beta_T = Param(number(1e-6, 0.9999, optional=True), "last beta; None follows T")  # noqa: N815, as in the papers
     T = Param(integer(1, MAX_T), "number of steps")
     t = Param(integer(0, optional=True), "level shown")
+    shrink = Param(choice(lambda: ("on", "off")), "scale by sqrt(1 - beta) at every step")
     seed = Param(integer(0, 2**31 - 1), "of data and noise")
     n = Param(integer(1, 20_000), "number of points")
 
@@ -93,6 +103,7 @@ class ForwardExplorer(Explorer):
         beta_T: float | None = None,
         T: int = 200,
         t: int = 0,
+        shrink: bool = True,
         q_sample: Callable[..., Tensor] | None = None,
         seed: int = 0,
         n: int = 2000,
@@ -107,6 +118,7 @@ class ForwardExplorer(Explorer):
             beta_T=beta_T,
             T=T,
             t=t,
+            shrink="on" if shrink else "off",
             seed=seed,
             n=n,
         )
@@ -117,7 +129,7 @@ class ForwardExplorer(Explorer):
     def frames(self) -> Tensor:
         """x_t at every level, (T+1, n, *D) float32."""
         s = self._state
-        return torch.stack([reference(s.x0, t, s.eps, s.schedule) for t in s.times])
+        return torch.stack([s.a[t].float() * s.x0 + s.b[t].float() * s.eps for t in s.times])
 
     @property
     def mine(self) -> Tensor | None:
@@ -137,9 +149,10 @@ class ForwardExplorer(Explorer):
         )
         x0 = datasets.load(values["dataset"], values["n"], values["seed"])
         eps = datasets.noise(tuple(x0.shape), values["seed"], 0)
-        state = State(schedule, x0, eps, list(range(schedule.T + 1)))
+        a, b = tables(schedule, values["shrink"] == "on")
+        state = State(schedule, x0, eps, a, b, list(range(schedule.T + 1)))
         if self._learner is not None:
-            _run_learner(self._learner, state)
+            _run_learner(self._learner, state, coarse)
         return state
 
     def _fit(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -171,8 +184,23 @@ class ForwardExplorer(Explorer):
             slide(
                 "beta_T", "last step, beta_T", _rounded(beta[T]), last, h["beta_T"], free, log=True
             ),
+            pick("shrink", "factor sqrt(1 - beta)", v["shrink"], ("on", "off"), h["shrink"]),
             slide("seed", "seed", v["seed"], (0, max(99, v["seed"])), h["seed"]),
         ]
+
+    def _code(self) -> str:
+        v = self._values
+        eps = datasets.noise_seed(v["seed"], 0)
+        made = f"de.{v['schedule']}({_arguments(v)})"
+        jump = "de.q_sample(x0, {t}, eps, schedule)"
+        if v["shrink"] == "off":
+            jump = "x0 + schedule.beta[: {t} + 1].sum().sqrt() * eps"
+        return (
+            f"import torch\nimport diffusion_edu as de\n\n"
+            f"{datasets.code(v['dataset'], v['n'], v['seed'])}\n"
+            f"eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed({eps}))\n"
+            f"schedule = {made}\nx_t = {jump}\n"
+        )
 
     def _scene(self, state: State) -> Scene:
         scene = Scene(
@@ -182,22 +210,23 @@ class ForwardExplorer(Explorer):
             title=f"Adding noise to {self.dataset}".replace("_", " "),
             help="Level of noise: 0 is the data, T the last step",
         )
-        signal = state.schedule.sqrt_alpha_bar
-        noise = state.schedule.sqrt_one_minus_alpha_bar
-        _picture(
-            scene,
-            self.dataset.replace("_", " "),
-            state.x0,
-            scene.mix(state.x0, state.eps, signal, noise),
-        )
+        order, groups = _order(state.x0)
+        x0, eps = state.x0[order], state.eps[order]
+        layer = scene.mix(x0, eps, state.a, state.b)
+        _picture(scene, self.dataset.replace("_", " "), x0, layer, groups)
         if state.mine is not None:
             k = math.ceil(state.mine.numel() / SENT)
-            _picture(scene, "yours", state.x0[::k], scene.frames(state.mine[:, ::k]), mark="cross")
+            some = order[::k]
+            layer = scene.frames(state.mine[:, some], bits=8 if x0.ndim > 2 else 16)
+            _picture(scene, "yours", x0[::k], layer, [-(-g // k) for g in groups], mark="cross")
+        variance = _variance(state)
+        top = 1.05 if self.shrink == "on" else max(1.2, 1.05 * float(variance.max()))
         series = [
-            {"label": "signal kept", "y": scene.pack(signal)},
-            {"label": "noise added", "y": scene.pack(noise)},
+            scene.series("signal kept", state.a),
+            scene.series("noise added", state.b),
+            scene.series("variance", variance),
         ]
-        scene.panel("curves", "how much of each", series=series, low=0.0, high=1.0)
+        scene.curves("how much of each", series, Axis(0.0, top))
         return scene
 
 
@@ -226,20 +255,38 @@ def make_schedule(name: str, T: int, beta_1: float | None, beta_T: float | None)
         raise ValueError(f"beta_1={beta_1}, beta_T={beta_T} with T={T}: {error}") from error
 
 
-def _run_learner(learner: Learner, state: State) -> None:
+def tables(schedule: Schedule, shrink: bool) -> tuple[Tensor, Tensor]:
+    """a, b of x_t = a[t] x0 + b[t] eps: DDPM eq. 4; without the shrinking 1 and sqrt(sum beta)."""
+    if shrink:
+        return schedule.sqrt_alpha_bar, schedule.sqrt_one_minus_alpha_bar
+    return torch.ones_like(schedule.beta), schedule.beta.cumsum(0).sqrt()
+
+
+def _run_learner(learner: Learner, state: State, hurry: bool) -> None:
     """Fill ``mine``, ``differences`` and ``notes`` with what the learner's q_sample gives."""
-    mine = []
+    mine: list[Tensor] = []
+    differences: list[float] = []
+
+    def call(t: int) -> None:
+        x_t = learner(state.x0, state.x0, t, state.eps, state.schedule)
+        exact = reference(state.x0, t, state.eps, state.schedule)
+        differences.append(float((x_t - exact).abs().max()))
+        mine.append(x_t)
+
     try:
-        for t in state.times:
-            x_t = learner(state.x0, state.x0, t, state.eps, state.schedule)
-            mine.append(x_t)
-            exact = reference(state.x0, t, state.eps, state.schedule)
-            state.differences.append(float((x_t - exact).abs().max()))
+        late = learner.over(state.times, call, hurry)
     except LearnerError as error:
-        state.differences = []
-        state.notes = [{"level": "error", "text": f"At t = {t}: {error}"}]
+        state.notes = [{"level": "error", "text": f"At t = {len(mine)}: {error}"}]
         return
-    state.mine = torch.stack(mine)
+    if late:
+        state.notes = [{"level": "error", "text": late}]
+    if not mine:
+        return
+    missing = len(state.times) - len(mine)
+    state.mine = torch.stack(mine + [torch.full_like(state.x0, math.nan)] * missing)
+    state.differences = differences
+    if late:
+        return
     bad = bad_values(state.mine, state.times, learner)
     worst = max(range(len(mine)), key=state.differences.__getitem__)
     agrees = state.differences[worst] < 1e-5
@@ -249,34 +296,50 @@ def _run_learner(learner: Learner, state: State) -> None:
     state.notes = [{"level": "error", "text": bad} if bad else {"level": "info", "text": text}]
 
 
-def _text(state: State) -> list[str]:
-    """One line for each t. Var(x_t) = a^2 Var(x0) + b^2 Var(eps) + 2ab Cov(x0, eps), measured."""
-    ab = state.schedule.alpha_bar
+def _variance(state: State) -> Tensor:
+    """Var(x_t) = a^2 Var(x0) + b^2 Var(eps) + 2ab Cov(x0, eps) of these points, (T+1,)."""
     x0, eps = (z.double() - z.double().mean(0) for z in (state.x0, state.eps))
-    cross = 2 * (ab * (1 - ab)).sqrt() * (x0 * eps).mean()
-    variance = ab * (x0**2).mean() + (1 - ab) * (eps**2).mean() + cross
+    a, b = state.a, state.b
+    return a**2 * (x0**2).mean() + b**2 * (eps**2).mean() + 2 * a * b * (x0 * eps).mean()
+
+
+def _text(state: State) -> list[str]:
+    """One line for each t."""
+    snr = ((state.a / state.b) ** 2).tolist()
     lines = [
-        f"t = {t} of {state.schedule.T}, SNR = {short(snr)}, variance {var:.2f}"
-        for t, (snr, var) in enumerate(
-            zip(state.schedule.snr.tolist(), variance.tolist(), strict=True)
-        )
+        f"t = {t} of {state.schedule.T}, SNR = {short(snr[t])}, variance {var:.2f}"
+        for t, var in enumerate(_variance(state).tolist())
     ]
-    if state.differences:
-        lines = [
-            f"{line}, yours is off by {short(d)}"
-            for line, d in zip(lines, state.differences, strict=True)
-        ]
+    for t, difference in enumerate(state.differences):
+        lines[t] += f", yours is off by {short(difference)}"
     return lines
 
 
+def _order(x0: Tensor) -> tuple[Tensor, list[int]]:
+    return datasets.by_colour(x0) if x0.ndim == 2 else (torch.arange(len(x0)), [])
+
+
+def _arguments(values: dict[str, Any]) -> str:
+    """Of the schedule's constructor."""
+    free = values["schedule"] in WITH_BETAS
+    betas = ("beta_1", "beta_T") if free else ()
+    given = {n: values[n] for n in ("T", *betas) if values[n] is not None}
+    return ", ".join(f"{name}={value!r}" for name, value in given.items())
+
+
 def _picture(
-    scene: Scene, title: str, x0: Tensor, layer: dict[str, Any], mark: str = "dot"
+    scene: Scene,
+    title: str,
+    x0: Tensor,
+    layer: dict[str, Any],
+    groups: list[int],
+    mark: str = "dot",
 ) -> None:
     if x0.ndim == 2:
-        layer |= {"mark": mark, "groups": groups(x0)}
-        scene.panel("points", title, layers=[layer], extent=datasets.EXTENT)
+        layer |= {"mark": mark, "groups": groups}
+        scene.points(title, [layer], datasets.EXTENT, pick=True)
     else:
-        scene.panel("images", title, layers=[layer], shape=list(x0.shape))
+        scene.images(title, layer, x0.shape)
 
 
 def _rounded(x: Tensor) -> float:

@@ -14,6 +14,7 @@ import ipywidgets as w
 from ..viz.scene import Control
 from ..viz.scene_figure import SceneFigure
 from .explorer import Explorer
+from .jobs import Tell
 
 
 class ImageView:
@@ -62,6 +63,13 @@ class ImageView:
         self.status.value = html.escape(scene.text[f])
         self.message.value = "<br>".join(html.escape(note["text"]) for note in scene.notes)
 
+    def hear(self, message: dict[str, Any], buffers: list[bytes]) -> None:
+        """How far a job of the explorer is."""
+        p = message.get("progress", {})
+        self.message.value = html.escape(
+            p.get("error") or f"{p.get('label', '')} {p.get('done', 0):.0%} {p.get('text', '')}"
+        )
+
     def _scrubbed(self, change: dict[str, Any]) -> None:
         if not self._busy:
             self.explorer.receive({"values": {"t": self.scene.times[self.time.value]}})
@@ -77,10 +85,10 @@ class ImageView:
             self.message.value = html.escape(answer["error"])
 
 
-def make_image_view(explorer: Explorer) -> tuple[Any, Callable[[], None]]:
-    """The box of an ``ImageView`` and the function that redraws it."""
+def make_image_view(explorer: Explorer) -> tuple[Any, Callable[[], None], Tell]:
+    """The box of an ``ImageView``, the function that redraws it, and one that takes messages."""
     view = ImageView(explorer)
-    return view.box, view.redraw
+    return view.box, view.redraw, view.hear
 
 
 def _make(c: Control, wide: dict[str, Any]) -> Any:

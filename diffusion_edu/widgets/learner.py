@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import inspect
 import linecache
+import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from .watchdog import within
+
+PATIENCE = 2.0  # seconds that all calls for one picture may take
+HURRY = 0.15  # while a slider is dragged
 
 
 class LearnerError(Exception):
@@ -35,6 +41,49 @@ class Learner:
             )
         self.function, self.role = function, role
         self._tensor_times = False
+        self._stuck: str | None = None  # what was said of a call that did not come back
+
+    def over(
+        self, items: Iterable[Any], call: Callable[[Any], None], hurry: bool = False
+    ) -> str | None:
+        """call(item) for each item, all together for at most ``PATIENCE`` seconds.
+
+        ``call`` calls this learner and keeps its results. Returns None if all were done in time,
+        else a sentence for the learner; a function that hung is not called again.
+
+        Raises:
+            LearnerError: of ``call``.
+        """
+        if self._stuck:
+            return self._stuck
+        done: list[float] = []
+        patience = HURRY if hurry else PATIENCE
+        began = time.perf_counter()
+
+        def work() -> None:
+            for item in items:
+                call(item)
+                done.append(time.perf_counter() - began)
+
+        where = within(patience, work)
+        if where is None:
+            return None
+        if done and done[-1] > patience / 2:
+            return (
+                f"your {self.role} is slow, about {done[-1] / len(done):.2g} s a call: only what "
+                f"it gave in {patience:g} s is shown"
+            )
+        text = f"your {self.role} did not return within {patience:g} s{self._line(where)}"
+        if not hurry:  # it may only have been slow to start
+            self._stuck = f"{text}; mend it and make the explorer again"
+            return self._stuck
+        return text
+
+    def _line(self, where: Sequence[traceback.FrameSummary]) -> str:
+        frame = _own(where, self.function)
+        if frame is None:
+            return ""
+        return f"; it was on line {frame.lineno}: {(frame.line or '').strip()}"
 
     def __call__(self, like: Tensor, *args: Any) -> Tensor:
         """The function's result, which must have the shape of ``like``.
@@ -104,13 +153,20 @@ def explain(error: BaseException, function: Callable[..., Any], role: str) -> st
 
 def _own_frame(error: BaseException, function: Callable[..., Any]) -> traceback.FrameSummary | None:
     """The deepest frame in the file or cell of ``function``: errors surface further down."""
-    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if code is not None and f.filename == code.co_filename]
-    if own:
-        return own[-1]
+    own = _own(frames, function)
+    if own is not None:
+        return own
     outside = [f for f in frames if f.filename != __file__]
     return outside[0] if outside else None
+
+
+def _own(
+    frames: Sequence[traceback.FrameSummary], function: Callable[..., Any]
+) -> traceback.FrameSummary | None:
+    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
+    own = [f for f in frames if code is not None and f.filename == code.co_filename]
+    return own[-1] if own else None
 
 
 def _first_line(function: Callable[..., Any]) -> str:

@@ -6,27 +6,46 @@ import base64
 import html
 import json
 import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
-from ..viz.scene import Scene
+from ..viz.scene import Control, Scene
+
+Values = tuple[Any, ...]  # of the precomputed parameters, in the order of their names
 
 _PAGE = """<style>{style}</style>
 <div id="{id}"><img alt="{alt}" src="data:image/png;base64,{poster}" style="max-width:100%"></div>
 <script type="module">
 {player}
-const state = {state};
-state.buffers = state.buffers.map((text) =>
-  new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer));
-const model = {{ get: () => state, on() {{}}, off() {{}}, send() {{}}, offline: true }};
-player.render({{ model, el: document.getElementById("{id}") }});
+{offline}
+player.render({{ model: offlineModel({state}), el: document.getElementById("{id}") }});
 </script>
+"""
+
+_DOCUMENT = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ margin: 0 auto; padding: 8px; max-width: 64em; font-family: system-ui, sans-serif; }}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
 """
 
 
 def player_source() -> str:
-    """The player as one ECMAScript module: pictures.js, then player.js, which exports it."""
-    return _text("pictures.js") + "\n" + _text("player.js")
+    """The player as one ECMAScript module: its files in the order they need each other."""
+    parts = ("pictures", "plots", "pointer", "tools", "kernel", "player")
+    return "\n".join(_text(f"{name}.js") for name in parts)
 
 
 def player_style() -> str:
@@ -38,22 +57,98 @@ def _text(name: str) -> str:
     return (resources.files(__package__) / name).read_text("utf-8")
 
 
-def to_html(scene: Scene, poster: bytes | None = None) -> str:
-    """A piece of HTML, self-contained: the player, the scene and, until it starts, a poster."""
+def document(scenes: Mapping[Values, Scene], grid: Mapping[str, Sequence[Any]], at: Values) -> str:
+    """A whole page that is one explorer; see ``fragment``."""
+    title = html.escape(scenes[at].title)
+    return _DOCUMENT.format(title=title, body=fragment(scenes, grid, at))
+
+
+def fragment(
+    scenes: Mapping[Values, Scene],
+    grid: Mapping[str, Sequence[Any]],
+    at: Values = (),
+    poster: bytes | None = None,
+) -> str:
+    """A piece of HTML, self-contained: the player, its scenes and, until it starts, a poster.
+
+    Args:
+        scenes: one for each combination of the values in ``grid``, in the order of its names.
+        grid: values of the parameters that stay alive; the other controls are shown, greyed.
+        at: the combination shown first.
+    """
+    first, shared = scenes[at], _Shared()
     state = {
-        "scene": scene.head(),
-        "version": 0,
-        "buffers": [base64.b64encode(b).decode() for b in scene.buffers],
+        "names": list(grid),
+        "grid": {name: list(values) for name, values in grid.items()},
+        "at": dict(zip(grid, at, strict=True)),
+        "scenes": {
+            "|".join(map(_as_js, values)): shared.head(_live(scene, grid, values))
+            for values, scene in scenes.items()
+        },
     }
+    state["buffers"] = shared.texts
     # "</" would end the script element early, whatever string it stands in.
     return _PAGE.format(
         id=f"explorer-{uuid.uuid4().hex[:12]}",
-        alt=html.escape(f"{scene.title}: {scene.text[scene.at]}", quote=True),
-        poster=base64.b64encode(poster or make_poster(scene)).decode(),
+        alt=html.escape(f"{first.title}: {first.text[first.at]}", quote=True),
+        poster=base64.b64encode(poster or make_poster(first)).decode(),
         style=player_style(),
         player=player_source().replace("export default", "const player ="),
+        offline=_text("offline.js"),
         state=json.dumps(state).replace("</", "<\\/"),
     )
+
+
+class _Shared:
+    """Buffers of many scenes, each of different content kept once, as base64."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self._known: dict[bytes, int] = {}
+
+    def head(self, scene: Scene) -> dict[str, Any]:
+        """The scene's JSON, pointing into ``texts``."""
+        where = [self._place(buffer) for buffer in scene.buffers]
+        head: dict[str, Any] = _moved(scene.head(), where)
+        return head
+
+    def _place(self, buffer: bytes) -> int:
+        if buffer not in self._known:
+            self._known[buffer] = len(self.texts)
+            self.texts.append(base64.b64encode(buffer).decode())
+        return self._known[buffer]
+
+
+def _moved(part: Any, where: list[int]) -> Any:
+    """The same JSON with every {"buffer": i} pointing to where[i]."""
+    if isinstance(part, list):
+        return [_moved(p, where) for p in part]
+    if isinstance(part, dict):
+        moved = {key: _moved(p, where) for key, p in part.items()}
+        return moved | {"buffer": where[part["buffer"]]} if "buffer" in part else moved
+    return part
+
+
+def _live(scene: Scene, grid: Mapping[str, Sequence[Any]], at: Values) -> Scene:
+    """The scene with controls that offer what was computed, and nothing that needs a kernel."""
+    now = dict(zip(grid, at, strict=True))
+
+    def control(c: Control) -> Control:
+        if c.name not in grid:
+            return replace(c, enabled=False)
+        choices = tuple(map(_as_js, grid[c.name]))
+        text = f"{c.help}. This page has these values" if len(choices) > 1 else c.help
+        value = _as_js(now[c.name])
+        return replace(c, kind="choice", value=value, choices=choices, help=text)
+
+    return replace(scene, controls=[control(c) for c in scene.controls], actions=[])
+
+
+def _as_js(value: Any) -> str:
+    """As JavaScript's String() writes a JSON value: 1.0 is "1" there."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def make_poster(scene: Scene) -> bytes:
@@ -69,7 +164,7 @@ def mimebundle(explorer: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     poster = make_poster(scene)
     data: dict[str, Any] = {
         "text/plain": f"{scene.title}: {scene.text[scene.at]}",
-        "text/html": to_html(scene, poster),
+        "text/html": fragment({(): scene}, {}, poster=poster),
         "image/png": base64.b64encode(poster).decode(),
     }
     metadata: dict[str, Any] = {}

@@ -1,6 +1,6 @@
 // The player of every explorer: shows a scene with the functions of pictures.js, scrubs time here in the browser
 // and asks the kernel for another scene when a parameter changes. It is the ESM of the anywidget, and is inlined in
-// pages without a kernel, where `model` is a small stub that is marked offline.
+// pages without a kernel, where `model` is marked offline and answers with scenes computed beforehand.
 
 const LOG_STEPS = 400; // positions of a slider spaced by powers
 
@@ -13,7 +13,7 @@ function node(tag, attributes = {}, ...children) {
 
 // A number that is reported when it is left or Enter is pressed; answers do not overwrite what is being typed.
 function numberField(attributes, report) {
-  const field = node("input", { "data-lm-suppress-shortcuts": "true", type: "number", ...attributes });
+  const field = node("input", { ...OWN, type: "number", ...attributes });
   field.put = (value) => { if (!field.typing) field.value = value; };
   field.oninput = () => { field.typing = true; };
   field.onblur = field.onchange = () => {
@@ -25,49 +25,13 @@ function numberField(attributes, report) {
   return field;
 }
 
-// ---- asking the kernel ---------------------------------------------------------------------------------------
-
-// Two questions in flight hide the delay of the connection; in between the newest wishes replace older ones.
-class Kernel {
-  constructor(model, player) {
-    Object.assign(this, { model, player, seq: 0, shown: 0, wishes: null, flying: new Map() });
-    this.view = Math.random().toString(36).slice(2);
-  }
-  ask(message) { // {values} | {final} | {reset}
-    this.wishes = { ...this.wishes, ...message, values: { ...this.wishes?.values, ...message.values } };
-    this.pump();
-  }
-  pump() {
-    if (this.model.offline || !this.wishes || this.flying.size >= 2) return;
-    const question = { ...this.wishes, seq: ++this.seq, view: this.view, version: this.player.version };
-    question.values.t = this.player.t;
-    this.wishes = null;
-    this.flying.set(question.seq, question.values);
-    this.model.send(question);
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.flying.size && this.player.wait(true), 2500);
-  }
-  hear(answer, buffers) {
-    const mine = answer.view === this.view;
-    if (mine) { this.flying.delete(answer.seq); if (!this.flying.size) this.player.wait(false); }
-    if (!mine || answer.seq > this.shown) {
-      if (mine) this.shown = answer.seq;
-      this.player.version = answer.version;
-      if (answer.error) this.player.refuse(answer);
-      else if (answer.scene) this.player.accept(answer.scene, buffers, mine);
-    }
-    this.pump();
-  }
-  get idle() { return !this.flying.size && !this.wishes; }
-  asked(name) { return [this.wishes?.values, ...this.flying.values()].some((v) => v && name in v); }
-}
-
 // ---- the player -----------------------------------------------------------------------------------------------
 
 class Player {
   constructor(model, el) {
     this.kernel = new Kernel(model, this);
-    Object.assign(this, { f: 0, playing: false, dragging: null, inputs: new Map(), offline: !!model.offline });
+    Object.assign(this, { f: 0, playing: false, dragging: null, picked: null, offline: !!model.offline });
+    Object.assign(this, { inputs: new Map(), held: new Map() }); // held: handles that stand where the reader put them
     this.build();
     el.replaceChildren(this.root);
     const { scene, version, buffers } = model.get("state");
@@ -86,25 +50,27 @@ class Player {
   }
 
   build() {
-    const own = { "data-lm-suppress-shortcuts": "true" }; // else JupyterLab takes the arrow keys
     this.panels = node("div", { class: "dx-panels" });
-    this.button = node("button", { ...own, type: "button" });
-    this.range = node("input", { ...own, type: "range", min: 0, step: 1 });
+    this.button = node("button", { ...OWN, type: "button" });
+    this.range = node("input", { ...OWN, type: "range", min: 0, step: 1 });
     this.entry = numberField({ step: "any" }, (text) => {
       this.move(text === "" ? this.f : this.nearest(Number(text)));
       this.kernel.ask({});
     });
-    this.speed = node("select", { ...own, "aria-label": "speed", title: "Speed of playing" });
+    this.speed = node("select", { ...OWN, "aria-label": "speed", title: "Speed of playing" });
     for (const s of [0.25, 0.5, 1, 2, 4]) this.speed.append(node("option", { value: s }, `${s}x`));
     this.speed.value = "1";
-    this.resetButton = node("button", { ...own, type: "button", title: "Back to the first settings" }, "Reset");
+    this.resetButton = node("button", { ...OWN, type: "button", title: "Back to the first settings" }, "Reset");
     this.caption = node("label", { for: (this.range.id = `dx-${this.kernel.view}`) });
     this.status = node("p", { class: "dx-text", role: "status", "aria-live": "polite" });
     this.controls = node("div", { class: "dx-controls" });
     this.notes = node("div", { class: "dx-notes", role: "alert" });
-    const time = node("div", { class: "dx-time" }, this.button, this.caption, this.range, this.entry,
-      this.speed, this.resetButton);
-    this.root = node("div", { class: "dx", role: "group" }, this.panels, time, this.status, this.notes, this.controls);
+    this.clock = [this.button, this.caption, this.range, this.entry, this.speed];
+    const time = node("div", { class: "dx-time" }, ...this.clock, this.resetButton);
+    this.tools = new Tools(this);
+    this.root = node("div", { class: "dx", role: "group" }, this.panels, time, this.status, this.notes,
+      ...this.tools.parts, this.controls);
+    this.root.onkeydown = (event) => this.tools.keydown(event);
     // The colour of the text has a transition, so its start tells of another theme; its end is often cancelled.
     this.root.ontransitionrun = (event) => event.target === this.root && setTimeout(() => this.draw(), 50);
     this.button.onclick = () => this.play(!this.playing);
@@ -112,7 +78,6 @@ class Player {
     this.range.onchange = () => this.kernel.ask({}); // tells the kernel where t was left
     this.resetButton.onclick = () => {
       this.play(false);
-      if (this.offline) this.show(this.scene.time.at);
       this.restart = true;
       this.kernel.ask({ reset: true });
     };
@@ -139,54 +104,90 @@ class Player {
     const same = kinds(scene) === kinds(this.scene);
     this.scene = decode(structuredClone(scene), buffers); // a copy: other views get the same message
     this.root.setAttribute("aria-label", scene.title);
-    if (!same) this.panels.replaceChildren(...scene.panels.map(() => node("figure", {}, node("figcaption"), node("canvas", { role: "img" }))));
-    this.canvases = [...this.panels.querySelectorAll("canvas")];
+    if (!same) {
+      this.panels.replaceChildren(...scene.panels.map(() => node("figure", {}, node("figcaption"), node("canvas"))));
+      this.held.clear();
+      this.dragging = null;
+      this.canvases = [...this.panels.querySelectorAll("canvas")];
+      this.canvases.forEach((canvas, i) => attend(this, canvas, i));
+    }
     scene.panels.forEach((panel, i) => {
       this.canvases[i].previousSibling.textContent = panel.title;
-      this.canvases[i].className = panel.kind === "points" ? "dx-framed" : "";
+      dress(this, this.canvases[i], panel);
     });
-    this.range.max = scene.time.values.length - 1;
-    Object.assign(this.entry, { min: Math.min(...scene.time.values), max: Math.max(...scene.time.values) });
+    const { values } = scene.time;
+    this.range.max = values.length - 1;
+    for (const part of this.clock) part.hidden = values.length < 2;
+    if (values.length < 2) this.play(false);
+    Object.assign(this.entry, { min: levelText(Math.min(...values)), max: levelText(Math.max(...values)) });
     for (const input of [this.range, this.entry]) input.title = scene.time.help;
     this.range.setAttribute("aria-label", scene.time.label);
     this.entry.setAttribute("aria-label", `${scene.time.label} (number)`);
     this.caption.textContent = scene.time.label;
     this.showNotes(scene.notes);
     this.update(scene.controls);
+    this.tools.accept(scene);
+    this.settle();
     this.show(this.nearest(keep));
     if (scene.coarse && !this.dragging && this.kernel.idle) this.kernel.ask({ final: true });
   }
 
   refuse(answer) {
-    this.showNotes([...this.scene.notes, { level: "error", text: answer.error }]);
+    this.warn(answer.error);
     this.update(answer.controls);
   }
+  warn(text) { this.showNotes([...this.scene.notes, { level: "error", text }]); }
   showNotes(notes) {
     if (JSON.stringify(notes) === this.noted) return; // an alert that did not change is not read out again
     this.noted = JSON.stringify(notes);
     this.notes.replaceChildren(...notes.map((n) => node("p", { class: n.level }, n.text)));
   }
+  say(text) { if (this.status.textContent !== text) this.status.textContent = text; }
   wait(on) {
-    this.status.textContent = on ? "Waiting for the kernel: it is busy, or has stopped (then run the cell again)."
-      : this.scene.text[this.f];
+    if (on) this.say("Waiting for the kernel: it is busy, or has stopped (then run the cell again).");
+    else if (this.waiting) this.say(this.scene.text[this.f]);
+    this.waiting = on;
   }
 
   show(f) {
     this.f = Math.max(0, Math.min(f, this.scene.time.values.length - 1));
     this.range.value = this.f;
-    this.range.setAttribute("aria-valuetext", `${this.scene.time.label} = ${this.t}`);
-    this.entry.put(this.t);
-    this.status.textContent = this.scene.text[this.f];
+    this.range.setAttribute("aria-valuetext", `${this.scene.time.label} = ${levelText(this.t)}`);
+    this.entry.put(levelText(this.t));
+    this.say(this.scene.text[this.f]);
     this.draw();
   }
   draw() {
     this.scene.panels.forEach((panel, i) => {
       const canvas = this.canvases[i], side = Math.floor(canvas.parentNode.clientWidth);
       if (side < 20) return; // hidden: keep what is there
-      DRAW[panel.kind](canvas, panel, this.f, side, this.scene);
-      canvas.setAttribute("data-frame", this.t);
+      panel.handles?.forEach((h, k) => Object.assign(h, { now: this.held.get(`${i}/${k}`)?.to ?? h.at, live: this.moves(h) }));
+      DRAW[panel.kind](canvas, panel, this.f, side, { scene: this.scene, picked: this.picked, cell: canvas.cell });
+      canvas.setAttribute("data-frame", levelText(this.t));
       canvas.setAttribute("aria-label", `${panel.title}: ${this.scene.text[this.f]}`);
     });
+  }
+
+  // ---- what the pointer does in pictures (see tools.js)
+  pick(one) { this.picked = one; this.draw(); }
+  moves({ x, y }) { // whether its parameters can be changed now
+    const c = this.scene.controls.find(({ name }) => name === x || name === y);
+    return c ? c.enabled : !this.offline;
+  }
+  hold(i, k, to, values) {
+    this.dragging = `${i}/${k}`;
+    this.held.set(this.dragging, { to, values });
+    for (const c of this.scene.controls) if (c.name in values && c.kind === "range")
+      this.inputs.get(c.name).set({ ...c, value: values[c.name] });
+    this.draw();
+  }
+  settle() { // handles that nobody holds and no answer is due for go where the scene has them
+    const due = ({ values }) => Object.keys(values).some((name) => this.kernel.asked(name));
+    const free = [...this.held.keys()].filter((key) => key !== this.dragging && !due(this.held.get(key)));
+    for (const key of free) this.held.delete(key);
+    if (!free.length) return;
+    this.update(this.scene.controls); // sliders had followed
+    this.draw();
   }
 
   play(on) {
@@ -212,6 +213,14 @@ class Player {
     this.ticket = requestAnimationFrame(tick);
   }
 
+  close() { // and let go of the arrays, whoever still holds the player
+    this.play(false);
+    this.tools.present(false);
+    for (const observer of [this.resized, this.seen]) observer.disconnect();
+    clearTimeout(this.kernel.timer);
+    this.scene.panels = this.canvases = [];
+  }
+
   // ---- parameters
   update(controls) {
     const known = (c) => this.inputs.get(c.name)?.kind === c.kind;
@@ -227,18 +236,18 @@ class Player {
     return node("div", { class: "dx-row" }, node("label", { for: id, title: c.help }, c.label), ...inputs);
   }
   choice(c) {
-    const select = node("select", { "aria-label": c.label, "data-lm-suppress-shortcuts": "true", style: "grid-column: 2 / 4" });
+    const select = node("select", { ...OWN, "aria-label": c.label, style: "grid-column: 2 / 4" });
     select.onchange = () => this.kernel.ask({ values: { [c.name]: select.value }, final: true });
     this.inputs.set(c.name, { kind: c.kind, set: (now) => {
       if ([...select.options].map((o) => o.value).join() !== now.choices.join())
         select.replaceChildren(...now.choices.map((v) => node("option", { value: v }, v.replaceAll("_", " "))));
       select.value = now.value;
-      select.disabled = this.offline || !now.enabled;
+      select.disabled = !now.enabled;
     } });
     return this.row(c, select);
   }
   slider(c) {
-    const range = node("input", { "data-lm-suppress-shortcuts": "true", type: "range", "aria-label": c.label });
+    const range = node("input", { ...OWN, type: "range", "aria-label": c.label });
     let now = c;
     const entry = numberField({ step: c.step >= 1 ? 1 : "any", "aria-label": `${c.label} (number)` }, (text) => {
       if (text === "") entry.put(now.value);
@@ -264,7 +273,7 @@ class Player {
       Object.assign(entry, { min: now.low, max: now.high });
       entry.put(now.value);
       range.setAttribute("aria-valuetext", String(now.value));
-      range.disabled = entry.disabled = this.offline || !now.enabled;
+      range.disabled = entry.disabled = !now.enabled;
     } });
     return this.row(c, range, entry);
   }
@@ -276,18 +285,12 @@ function render({ model, el }) {
     const { scene, version, buffers } = model.get("state");
     player.version = version;
     player.accept(scene, buffers, false);
+    player.kernel.pump();
   };
   const heard = (answer, buffers) => player.kernel.hear(answer, buffers);
   model.on("change:state", pushed);
   model.on("msg:custom", heard);
-  return () => {
-    player.play(false);
-    player.resized.disconnect();
-    player.seen.disconnect();
-    clearTimeout(player.kernel.timer);
-    model.off("change:state", pushed);
-    model.off("msg:custom", heard);
-  };
+  return () => { player.close(); model.off("change:state", pushed); model.off("msg:custom", heard); };
 }
 
 export default { render };

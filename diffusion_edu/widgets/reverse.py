@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,24 +15,27 @@ from torch import Tensor
 from ..prediction import Model, batch_time
 from ..sampling import sample
 from ..schedules import Schedule
-from ..viz.scene import Control, Scene, groups, pick, sector, slide
+from ..viz.scene import Control, Scene, pick, slide
 from . import datasets
-from .denoisers import KNOWN, MODELS, SHIPPED, resolve, schedule_of, source
-from .explorer import Explorer, Param, choice, integer, nearest, number, short
+from .denoisers import KNOWN, MODELS, SHIPPED, denoiser_code, given, resolve, source
+from .explorer import Explorer, nearest, short
 from .learner import Learner, LearnerError, bad_values
+from .params import Param, choice, integer, number
 
 BUDGET = 0.06  # seconds: what a live slider may take and still feel attached to the hand
 FEWEST = 200  # points always drawn while dragging
 SENT = 200  # frames sent, at most
-SAMPLERS = ("ddim", "ddpm")
+SAMPLERS = ("ddim", "ddpm", "ddpm_small")
+TAIL = 6  # steps that a tail goes back
 HELP = {
     "dataset": "The data aimed at, drawn in grey",
     "model": "A trained network, or the exact answer for this data",
-    "sampler": "DDPM adds noise at every step; DDIM as much as eta says",
+    "sampler": "Noise of a step: ddim as eta says, ddpm beta, ddpm small beta_tilde (as eta = 1)",
     "eta": "0: no new noise on the way back; 1: as much as DDPM",
     "steps": "How many steps from noise to data",
     "seed": "Another seed starts from other noise",
     "ghost": "Draw where the model expects each point to end up",
+    "tails": "Draw where each point was in the steps before",
 }
 
 
@@ -61,11 +64,12 @@ class ReverseExplorer(Explorer):
     the same points.
 
     Args:
-        model: a shipped network by its data set ("swiss_roll", "moons", "gaussians"), "network" or
-            "oracle" (the exact denoiser) for ``dataset``, or any callable model(x_t, t) -> eps with
-            t (B,) int64.
+        model: a shipped network by its data set ("swiss_roll", "moons", "gaussians", "digits"),
+            "network" or "oracle" (the exact denoiser) for ``dataset``, the path of a .safetensors
+            file of ``diffusion-edu train``, or any callable model(x_t, t) -> eps, t (B,) int64.
         dataset: the data aimed at, drawn in grey; for the oracle any toy set or "digits".
-        sampler: "ddim" uses ``eta``; "ddpm" is DDPM Algorithm 2 on the steps taken, sigma^2 = beta.
+        sampler: "ddim" uses ``eta``; "ddpm" is DDPM Algorithm 2 on the steps taken, sigma^2 = beta;
+            "ddpm_small" the same with sigma^2 = beta_tilde.
         eta: 0 is deterministic DDIM, 1 as random as DDPM (DDIM eq. 16).
         steps: number of steps, 1..T.
         seed: of x_T and z.
@@ -74,6 +78,7 @@ class ReverseExplorer(Explorer):
         step: a function of yours, step(x_t, t, s, eps, z, eta, schedule) -> x_s, walked from the
             same x_T with the same z and drawn beside the reference.
         ghost: also draw the data predicted at each step.
+        tails: also draw the last steps of each point.
         n: number of points.
         play: start moving at once.
 
@@ -96,10 +101,11 @@ class ReverseExplorer(Explorer):
     t = Param(integer(0, optional=True), "level shown")
     n = Param(integer(1, 20_000), "number of points")
     ghost = Param(choice(lambda: ("off", "on")), "draw the predicted data")
+    tails = Param(choice(lambda: ("off", "on")), "draw where points come from")
 
     def __init__(
         self,
-        model: str | Model = "swiss_roll",
+        model: str | Path | Model = "swiss_roll",
         dataset: str | None = None,
         *,
         sampler: str = "ddim",
@@ -110,11 +116,12 @@ class ReverseExplorer(Explorer):
         schedule: Schedule | None = None,
         step: Callable[..., Tensor] | None = None,
         ghost: bool = False,
+        tails: bool = False,
         n: int = 2000,
         play: bool = False,
     ) -> None:
         kind, dataset = source(model, dataset)
-        self._given = None if isinstance(model, str) else (model, schedule_of(model, schedule))
+        self._given = given(model, schedule) if kind == "yours" else None
         self._learner = None if step is None else Learner(step, "step")
         super().__init__(
             play,
@@ -127,6 +134,7 @@ class ReverseExplorer(Explorer):
             t=t,
             n=n,
             ghost="on" if ghost else "off",
+            tails="on" if tails else "off",
         )
 
     # ---- results ---------------------------------------------------------------------------------
@@ -169,7 +177,7 @@ class ReverseExplorer(Explorer):
         start = time.perf_counter()
         state = walk(model, schedule, data, values, stride)
         if self._learner is not None:
-            _run_learner(self._learner, model, state, values, stride)
+            _run_learner(self._learner, model, state, values, stride, coarse)
         state.seconds = (time.perf_counter() - start) / len(state.x[0]) / values["steps"]
         state.coarse = stride > 1
         return state
@@ -199,7 +207,24 @@ class ReverseExplorer(Explorer):
             slide("steps", "steps", v["steps"], (1, top), h["steps"]),
             slide("seed", "seed", v["seed"], (0, max(99, v["seed"])), h["seed"]),
             pick("ghost", "prediction", v["ghost"], ("off", "on"), h["ghost"]),
+            pick("tails", "tails", v["tails"], ("off", "on"), h["tails"]),
         ]
+
+    def _code(self) -> str:
+        v = self._values
+        shape, first = tuple(self._state.x[0].shape), datasets.noise_seed(v["seed"], 0)
+        how = {"ddim": f"eta={v['eta']:g}", "ddpm": "variance='large'", "ddpm_small": "eta=1"}
+        return (
+            f"import torch\nimport diffusion_edu as de\n\n"
+            f"{denoiser_code(v['model'], v['dataset'])}\n"
+            f"def z(k, shape):\n"
+            f"    g = torch.Generator().manual_seed({first} + k)\n"
+            f"    return torch.randn(shape, generator=g)\n\n"
+            f"steps = list(de.sample(\n"
+            f"    model, z(0, {shape}), schedule, {v['steps']}, {how[v['sampler']]},\n"
+            f"    noise=lambda i, like: z(i + 1, like.shape),\n))\n"
+            "x_t = {s.t: s.x_t for s in steps}.get({t}, steps[-1].x_s)\n"
+        )
 
     def _scene(self, state: State) -> Scene:
         kept = _thin(len(state.times))
@@ -211,17 +236,13 @@ class ReverseExplorer(Explorer):
             title=f"From noise to {self.dataset}".replace("_", " "),
             help="Level of noise: T is pure noise, 0 the result",
         )
-        aim = torch.stack([state.x0[f] for f in kept]) if self.ghost == "on" else None
-        _picture(scene, self.sampler.upper(), state, torch.stack([state.x[f] for f in kept]), aim)
+        x, x0 = (torch.stack([every[f] for f in kept]) for every in (state.x, state.x0))
+        tail = TAIL if self.tails == "on" else 0
+        title = self.sampler.replace("_", " ").upper()
+        draw_walk(scene, title, state.data, x, x0 if self.ghost == "on" else None, tail=tail)
         if state.mine is not None:
-            _picture(
-                scene,
-                "yours",
-                state,
-                torch.stack([state.mine[f] for f in kept]),
-                None,
-                mark="cross",
-            )
+            mine = torch.stack([state.mine[f] for f in kept])
+            draw_walk(scene, "yours", state.data, mine, None, mark="cross", tail=tail)
         return scene
 
 
@@ -235,16 +256,15 @@ def walk(
         return datasets.noise(size, values["seed"], i + 1)[::stride]
 
     x = datasets.noise(size, values["seed"], 0)
-    x = (x[sector(x).argsort(stable=True)] if x.ndim == 2 else x)[::stride]
-    ddpm = values["sampler"] == "ddpm"
+    x, sampler = x[::stride], values["sampler"]
     state = State(schedule, [schedule.T], [x], [], data)
     steps = sample(
         model,
         x,
         schedule,
         values["steps"],
-        eta=1.0 if ddpm else values["eta"],
-        variance="large" if ddpm else "eta",
+        eta=values["eta"] if sampler == "ddim" else 1.0,
+        variance="large" if sampler == "ddpm" else "eta",
         noise=draw,
     )
     for s in steps:
@@ -256,27 +276,37 @@ def walk(
 
 
 def _run_learner(
-    learner: Learner, model: Model, state: State, values: dict[str, Any], stride: int
+    learner: Learner,
+    model: Model,
+    state: State,
+    values: dict[str, Any],
+    stride: int,
+    hurry: bool,
 ) -> None:
-    """Walk with the learner's step: fill ``mine`` and ``notes``."""
-    x, mine, times = state.x[0], [state.x[0]], state.times
-    n = values["n"] if x.ndim == 2 else datasets.GRID
-    eta = 1.0 if values["sampler"] == "ddpm" else float(values["eta"])
-    for i, (t, s) in enumerate(pairwise(times)):
+    """Walk with the learner's step: fill ``mine`` and ``notes``; NaN where time was too short."""
+    mine, times = [state.x[0]], state.times
+    n = values["n"] if state.x[0].ndim == 2 else datasets.GRID
+    eta = float(values["eta"]) if values["sampler"] == "ddim" else 1.0
+
+    def call(i: int) -> None:
+        x, t, s = mine[-1], times[i], times[i + 1]
         z = datasets.noise((n, *x.shape[1:]), values["seed"], i + 1)[::stride]
         eps = model(x, batch_time(t, x))
-        try:
-            x = learner(x, x, t, s, eps, z, eta, state.schedule)
-        except LearnerError as error:
-            state.notes = [{"level": "error", "text": f"At the step from t = {t} to {s}: {error}"}]
-            return
-        mine.append(x)
-    state.mine = mine
-    bad = bad_values(torch.stack(mine), times, learner)
-    worst = max(float((a - b).abs().max()) for a, b in zip(mine, state.x, strict=True))
+        mine.append(learner(x, x, t, s, eps, z, eta, state.schedule))
+
+    try:
+        late = learner.over(range(len(times) - 1), call, hurry)
+    except LearnerError as error:
+        t, s = times[len(mine) - 1 : len(mine) + 1]
+        state.notes = [{"level": "error", "text": f"At the step from t = {t} to {s}: {error}"}]
+        return
+    bad = late or bad_values(torch.stack(mine), times, learner)
+    worst = max(float((a - b).abs().max()) for a, b in zip(mine, state.x, strict=False))
     agrees = "agrees with the reference" if worst < 1e-4 else "differs from the reference"
     text = bad or f"your step {agrees}: largest difference {worst:.2g}"
     state.notes = [{"level": "error" if bad else "info", "text": text}]
+    missing = len(times) - len(mine)
+    state.mine = mine + [torch.full_like(state.x[0], math.nan)] * missing
 
 
 def _thin(frames: int) -> list[int]:
@@ -295,17 +325,24 @@ def _text(state: State, kept: list[int]) -> list[str]:
     return lines
 
 
-def _picture(
-    scene: Scene, title: str, state: State, x: Tensor, aim: Tensor | None, mark: str = "dot"
+def draw_walk(
+    scene: Scene,
+    title: str,
+    data: Tensor,
+    x: Tensor,
+    aim: Tensor | None,
+    mark: str = "dot",
+    tail: int = 0,
 ) -> None:
     """A panel with the walk x (F, n, *D), over the data and the predictions ``aim`` if given."""
     if x.ndim > 3:
-        scene.panel("images", title, layers=[scene.frames(x)], shape=list(x.shape[1:]))
+        scene.images(title, scene.frames(x, bits=8), x.shape[1:])
         if aim is not None:
-            scene.panel("images", "prediction", layers=[scene.frames(aim)], shape=list(x.shape[1:]))
+            scene.images("prediction", scene.frames(aim, bits=8), x.shape[1:])
         return
-    layers = [scene.frames(state.data[None], mark="data", groups=[len(state.data)])]
+    order, ends = datasets.by_colour(x[0])
+    layers = [scene.frames(data[None], mark="data", groups=[len(data)])]
     if aim is not None:
-        layers.append(scene.frames(aim, mark="ghost", groups=groups(x[0])))
-    layers.append(scene.frames(x, mark=mark, groups=groups(x[0])))
-    scene.panel("points", title, layers=layers, extent=datasets.EXTENT)
+        layers.append(scene.frames(aim[:, order], mark="ghost", groups=ends))
+    layers.append(scene.frames(x[:, order], mark=mark, groups=ends, tail=tail))
+    scene.points(title, layers, datasets.EXTENT, pick=True)

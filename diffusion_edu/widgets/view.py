@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from .explorer import Explorer
+from .jobs import Tell
 from .page import player_source, player_style
 
 
-def make_view(explorer: Explorer) -> tuple[Any, Callable[[], None]]:
-    """The widget, and a function that redraws it after a change made from Python."""
+def make_view(explorer: Explorer) -> tuple[Any, Callable[[], None], Tell]:
+    """The widget, what redraws it after a change made from Python, and what sends it a message."""
     try:
         import anywidget
         import traitlets
@@ -34,7 +35,7 @@ def make_view(explorer: Explorer) -> tuple[Any, Callable[[], None]]:
     def redraw() -> None:
         view.state += 1
 
-    return view, redraw
+    return view, redraw, view.send
 
 
 def _state(explorer: Explorer) -> Callable[[int, Any], dict[str, Any]]:

@@ -157,6 +157,10 @@ class Notebook:
         player.locator("canvas[data-frame]").first.wait_for(timeout=60_000)
         return player
 
+    def add_cell(self, code: str) -> None:
+        """Append a code cell and run it."""
+        self.page.evaluate(_APPEND, code)
+
     def python(self, code: str) -> str:
         """Run code in the notebook's kernel, outside any cell; what it printed."""
         out = self.page.evaluate(_EXECUTE, code)
@@ -167,6 +171,14 @@ class Notebook:
         self.page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.shutdown()")
         self.page.context.close()
 
+
+_APPEND = """async code => {
+  const notebook = jupyterapp.shell.currentWidget;
+  notebook.content.activeCellIndex = notebook.content.widgets.length - 1;
+  await jupyterapp.commands.execute("notebook:insert-cell-below");
+  notebook.content.activeCell.model.sharedModel.setSource(code);
+  await jupyterapp.commands.execute("notebook:run-cell");
+}"""
 
 _EXECUTE = """async code => {
   const { kernel } = jupyterapp.shell.currentWidget.sessionContext.session;

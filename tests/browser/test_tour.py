@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +10,19 @@ from typing import Any
 import nbformat
 import numpy as np
 import pytest
-from torch import Tensor
+from driving import (
+    entry,
+    frame,
+    pause,
+    pixels,
+    share_drawn,
+    slider,
+    status,
+    wait_until,
+    write_notebook,
+)
 
 from diffusion_edu import ForwardExplorer, ReverseExplorer
-from diffusion_edu.widgets.datasets import EXTENT
 
 TOUR = Path(__file__).resolve().parents[2] / "notebooks" / "00_tour.ipynb"
 FORWARD, DIGITS, REVERSE, MINE = 1, 2, 3, 4  # code cells of the tour
@@ -41,51 +48,6 @@ def no_errors(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "tour" in request.fixturenames:
         assert request.getfixturevalue("tour").errors == []
-
-
-def wait_until(condition: Any, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.03)
-
-
-def frame(player: Any, panel: int = 0) -> int:
-    return int(player.locator("canvas").nth(panel).get_attribute("data-frame"))
-
-
-def pixels(player: Any, panel: int = 0) -> np.ndarray:
-    """The canvas as (H, W, 4) uint8."""
-    from PIL import Image
-
-    url = player.locator("canvas").nth(panel).evaluate("canvas => canvas.toDataURL()")
-    return np.array(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGBA"))
-
-
-def share_drawn(picture: np.ndarray, points: Tensor) -> float:
-    """Share of ``points`` (n, 2) under which the picture has ink."""
-    half = len(picture) / 2
-    at = np.stack([half + half / EXTENT * points[:, 0], half - half / EXTENT * points[:, 1]], 1)
-    at = at[((at > 2) & (at < 2 * half - 2)).all(1)].astype(int)
-    return float((picture[at[:, 1], at[:, 0], 3] > 0).mean())
-
-
-def slider(player: Any, name: str) -> Any:
-    return player.locator(f'input[type=range][aria-label="{name}"]')
-
-
-def entry(player: Any, name: str) -> Any:
-    return player.locator(f'input[type=number][aria-label="{name} (number)"]')
-
-
-def status(player: Any) -> str:
-    return str(player.locator("[role=status]").inner_text())
-
-
-def pause(player: Any) -> None:
-    button = player.get_by_role("button", name="pause")
-    if button.count():
-        button.click()
 
 
 def reset(notebook: Any, code_cell: int) -> Any:
@@ -332,10 +294,7 @@ def test_errors_are_shown_and_sliders_live_on(open_notebook: Any, tmp_path: Path
         "def broken(x0, t, eps, schedule):\n    share = t / schedule.T\n    return share * x_0",
         "import diffusion_edu as de\nde.ForwardExplorer(T=50, q_sample=broken)",
     ]
-    source = tmp_path / "broken.ipynb"
-    cells = [nbformat.v4.new_code_cell(c) for c in code]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}  # else JupyterLab asks
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), source)
+    source = write_notebook(tmp_path / "broken.ipynb", code)
     notebook = open_notebook(source, reduced_motion="reduce")
     notebook.command("notebook:run-all-cells", wait=False)
     player = notebook.player(1)
@@ -370,18 +329,13 @@ def test_reduced_motion_and_a_restarted_kernel(open_notebook: Any) -> None:
 
 
 def test_a_page_without_kernel_plays_on_a_phone(browser: Any, tmp_path: Path) -> None:
-    """explorer.to_html() opened from a file, 390 px wide: t moves and nothing sticks out."""
+    """explorer.to_html(path) opened from a file, 390 px wide: t moves and nothing sticks out."""
     page = browser.new_context(viewport={"width": 390, "height": 800}, offline=True).new_page()
     errors: list[str] = []
     page.on("pageerror", lambda e: errors.append(str(e)))
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     explorer = ReverseExplorer("oracle", "gaussians", steps=10, n=500, ghost=True)
-    file = tmp_path / "page.html"
-    head = (
-        '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    )
-    file.write_text(head + explorer.to_html(), "utf-8")
-    page.goto(file.as_uri())
+    page.goto(explorer.to_html(tmp_path / "page.html").as_uri())
     player = page.locator(".dx")
     player.locator("canvas[data-frame]").wait_for()
     slider(player, "t").press("End")
