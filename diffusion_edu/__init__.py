@@ -51,7 +51,9 @@ _LAZY = {
     "viz": "diffusion_edu.viz",
     "widgets": "diffusion_edu.widgets",
     "ForwardExplorer": "diffusion_edu.widgets:ForwardExplorer",
+    "PosteriorPlayground": "diffusion_edu.widgets:PosteriorPlayground",
     "ReverseExplorer": "diffusion_edu.widgets:ReverseExplorer",
+    "ScoreField": "diffusion_edu.widgets:ScoreField",
 }
 
 _MATHS = (

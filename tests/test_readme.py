@@ -16,11 +16,13 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_the_python_of_the_readme_runs():
+def test_the_python_of_the_readme_runs(tmp_path):
     """Every Python block of the README, run top to bottom in one fresh process, ends well."""
     code = "\n".join(blocks("python"))
     assert "de.sample" in code
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr.decode()
 
 

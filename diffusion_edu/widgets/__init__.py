@@ -5,9 +5,10 @@ An explorer is a compute model in plain Python (set ``explorer.eta = 0.5``, read
 in the player (``player.js``): time is scrubbed in the browser, parameters are recomputed by the
 kernel.
 
-    explorer  the base class: checked parameters, live messages, display
-    learner   runs a learner's own function and says where it went wrong
-    forward, reverse   the explorers
+    explorer, params   the base class: checked parameters, live messages, display, files
+    learner, watchdog  run a learner's own function and say where it went wrong, or hung
+    jobs, saving       long work with progress; pictures and films
+    forward, reverse, posterior_playground, score_field   the explorers
     view, image_view, page   anywidget, ipywidgets.Image without it, and a page without any kernel
 """
 
@@ -15,6 +16,8 @@ from __future__ import annotations
 
 from .explorer import Explorer
 from .forward import ForwardExplorer
+from .posterior_playground import PosteriorPlayground
 from .reverse import ReverseExplorer
+from .score_field import ScoreField
 
-__all__ = ["Explorer", "ForwardExplorer", "ReverseExplorer"]
+__all__ = ["Explorer", "ForwardExplorer", "PosteriorPlayground", "ReverseExplorer", "ScoreField"]
