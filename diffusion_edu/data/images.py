@@ -94,6 +94,15 @@ def load(
     return ImageSet(_join(images), _join(labels), source.classes, not other)
 
 
+def is_here(name: str, split: str = "train", root: str | Path | None = None) -> bool:
+    """Whether ``load`` would find the files of a set without a download. They are not read."""
+    check_choice(name, names(), "image data set")
+    if name == "digits":
+        return True
+    source = SOURCES[name]
+    return find(source, data_dir(root), source.splits[split][1]) is not None
+
+
 def _folder(source: Source, split: str, base: Path, download: bool) -> Path:
     folder = find(source, base, source.splits[split][1])
     if folder is not None:

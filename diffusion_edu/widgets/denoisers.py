@@ -13,7 +13,7 @@ from ..prediction import Model
 from ..schedules import Schedule
 from . import datasets
 
-SHIPPED = ("swiss_roll", "moons", "gaussians", "digits")
+SHIPPED = ("swiss_roll", "moons", "gaussians", "digits", "mnist")
 MODELS = ("network", "oracle")
 KNOWN = 500  # points that the oracle of a toy set without a formula knows
 ORACLE_T = 1000

@@ -61,7 +61,8 @@ class ForwardExplorer(Explorer):
     moves the same points.
 
     Args:
-        dataset: a toy set ("swiss_roll", "moons", ...) or "digits".
+        dataset: a toy set ("swiss_roll", "moons", ...), "digits", or "mnist" where it is on this
+            machine.
         schedule: "linear", "quadratic", "sigmoid", "cosine", "sigmoid_alpha_bar" or "jsd".
         beta_1, beta_T: ends of the schedules that have them; None follows T (0.1/T and 20/T).
         T: number of steps, 1..1000.
@@ -71,7 +72,7 @@ class ForwardExplorer(Explorer):
         q_sample: a function of yours, q_sample(x0, t, eps, schedule) -> x_t, drawn beside the
             reference. t is an int, or a (B,) int64 tensor if your function refuses an int.
         seed: of data and noise.
-        n: number of points (a grid of digits always has 64).
+        n: number of points (a grid of images always has 64).
         play: start moving at once.
 
     Attributes ``frames`` (T+1, n, *D) float32, ``times`` (T+1 ints), ``noise_schedule`` (the

@@ -177,14 +177,14 @@ class ReverseExplorer(Explorer):
         start = time.perf_counter()
         state = walk(model, schedule, data, values, stride)
         if self._learner is not None:
-            _run_learner(self._learner, model, state, values, stride, coarse)
+            run_learner(self._learner, model, state, values, stride, coarse)
         state.seconds = (time.perf_counter() - start) / len(state.x[0]) / values["steps"]
         state.coarse = stride > 1
         return state
 
     def _stride(self, values: dict[str, Any]) -> int:
         """Every how-manieth point to move while dragging, judged by the cost of the last run."""
-        n = datasets.GRID if values["dataset"] in datasets.IMAGES else values["n"]
+        n = drawn(values)
         expected = self._state.seconds * n * values["steps"]
         if expected < 2 * BUDGET:  # a little slow is better than points that come and go
             return 1
@@ -196,7 +196,8 @@ class ReverseExplorer(Explorer):
 
     def _controls(self, state: State) -> list[Control]:
         v, h = self._values, HELP
-        sets = dict.fromkeys((*SHIPPED, v["dataset"]))
+        here = (name for name in SHIPPED if name in datasets.names())
+        sets = dict.fromkeys((*here, v["dataset"]))
         models = MODELS if self._given is None else ("yours", *MODELS)
         top = max(100, v["steps"])
         return [
@@ -246,11 +247,17 @@ class ReverseExplorer(Explorer):
         return scene
 
 
+def drawn(values: dict[str, Any]) -> int:
+    """How many points or images are moved: few where the network is slow."""
+    most = {"digits": datasets.GRID, "mnist": 9}
+    return min(values["n"], most.get(values["dataset"], values["n"]))
+
+
 def walk(
     model: Model, schedule: Schedule, data: Tensor, values: dict[str, Any], stride: int
 ) -> State:
     """One trajectory from noise to data. With ``stride`` k only every k-th point of it is moved."""
-    size = (min(values["n"], datasets.GRID) if data.ndim > 2 else values["n"], *data.shape[1:])
+    size = (drawn(values), *data.shape[1:])
 
     def draw(i: int, like: Tensor) -> Tensor:
         return datasets.noise(size, values["seed"], i + 1)[::stride]
@@ -275,7 +282,7 @@ def walk(
     return state
 
 
-def _run_learner(
+def run_learner(
     learner: Learner,
     model: Model,
     state: State,
@@ -285,7 +292,7 @@ def _run_learner(
 ) -> None:
     """Walk with the learner's step: fill ``mine`` and ``notes``; NaN where time was too short."""
     mine, times = [state.x[0]], state.times
-    n = values["n"] if state.x[0].ndim == 2 else datasets.GRID
+    n = drawn(values)
     eta = float(values["eta"]) if values["sampler"] == "ddim" else 1.0
 
     def call(i: int) -> None:
