@@ -50,10 +50,17 @@ _LAZY = {
     "training": "diffusion_edu.training",
     "viz": "diffusion_edu.viz",
     "widgets": "diffusion_edu.widgets",
+    "ElboDecomposer": "diffusion_edu.widgets:ElboDecomposer",
+    "EtaStepsLab": "diffusion_edu.widgets:EtaStepsLab",
     "ForwardExplorer": "diffusion_edu.widgets:ForwardExplorer",
+    "GuidanceDial": "diffusion_edu.widgets:GuidanceDial",
+    "InvertAndMix": "diffusion_edu.widgets:InvertAndMix",
+    "MetricLab": "diffusion_edu.widgets:MetricLab",
     "PosteriorPlayground": "diffusion_edu.widgets:PosteriorPlayground",
     "ReverseExplorer": "diffusion_edu.widgets:ReverseExplorer",
+    "ScheduleLab": "diffusion_edu.widgets:ScheduleLab",
     "ScoreField": "diffusion_edu.widgets:ScoreField",
+    "TrainingTheatre": "diffusion_edu.widgets:TrainingTheatre",
 }
 
 _MATHS = (

@@ -8,16 +8,37 @@ kernel.
     explorer, params   the base class: checked parameters, live messages, display, files
     learner, watchdog  run a learner's own function and say where it went wrong, or hung
     jobs, saving       long work with progress; pictures and films
-    forward, reverse, posterior_playground, score_field   the explorers
+    forward, schedule_lab, posterior_playground, elbo_decomposer, training_theatre, reverse,
+    eta_steps_lab, invert_and_mix, score_field, guidance_dial, metric_lab    the explorers
     view, image_view, page   anywidget, ipywidgets.Image without it, and a page without any kernel
 """
 
 from __future__ import annotations
 
+from .elbo_decomposer import ElboDecomposer
+from .eta_steps_lab import EtaStepsLab
 from .explorer import Explorer
 from .forward import ForwardExplorer
+from .guidance_dial import GuidanceDial
+from .invert_and_mix import InvertAndMix
+from .metric_lab import MetricLab
 from .posterior_playground import PosteriorPlayground
 from .reverse import ReverseExplorer
+from .schedule_lab import ScheduleLab
 from .score_field import ScoreField
+from .training_theatre import TrainingTheatre
 
-__all__ = ["Explorer", "ForwardExplorer", "PosteriorPlayground", "ReverseExplorer", "ScoreField"]
+__all__ = [
+    "ElboDecomposer",
+    "EtaStepsLab",
+    "Explorer",
+    "ForwardExplorer",
+    "GuidanceDial",
+    "InvertAndMix",
+    "MetricLab",
+    "PosteriorPlayground",
+    "ReverseExplorer",
+    "ScheduleLab",
+    "ScoreField",
+    "TrainingTheatre",
+]

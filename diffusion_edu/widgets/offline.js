@@ -5,13 +5,13 @@ function offlineModel(state) {
   const first = { ...state.at }, handlers = {};
   let at = { ...first }, version = 0;
   // The value nearest to what was asked: dragged handles send numbers that nobody computed.
-  const nearest = (values, wish) => values.includes(wish) || Number.isNaN(Number(wish))
-    ? values.find((v) => String(v) === String(wish)) ?? values[0]
+  const nearest = (values, wish, now) => values.includes(wish) || Number.isNaN(Number(wish))
+    ? values.find((v) => String(v) === String(wish)) ?? now
     : values.reduce((best, v) => (Math.abs(v - wish) < Math.abs(best - wish) ? v : best));
   const key = (now) => state.names.map((name) => String(now[name])).join("|");
   const answer = ({ seq, view, values = {}, reset }) => {
     const wanted = reset ? { ...first } : { ...at };
-    for (const name of state.names) if (!reset && name in values) wanted[name] = nearest(state.grid[name], values[name]);
+    for (const name of state.names) if (!reset && name in values) wanted[name] = nearest(state.grid[name], values[name], at[name]);
     const same = !reset && key(wanted) === key(at);
     at = wanted;
     version += 1;

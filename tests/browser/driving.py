@@ -22,8 +22,8 @@ def wait_until(condition: Any, seconds: float = 20.0) -> None:
         time.sleep(0.03)
 
 
-def frame(player: Any, panel: int = 0) -> int:
-    return int(player.locator("canvas").nth(panel).get_attribute("data-frame"))
+def frame(player: Any, panel: int = 0) -> float:
+    return float(player.locator("canvas").nth(panel).get_attribute("data-frame"))
 
 
 def pixels(player: Any, panel: int = 0) -> np.ndarray:

@@ -280,12 +280,13 @@ def test_every_slider_has_a_name_and_every_canvas_a_description(tour: Any) -> No
     """aria-label on sliders, numbers and canvases; key presses are kept from JupyterLab."""
     for cell in (FORWARD, DIGITS, REVERSE, MINE):
         player = tour.player(cell)
+        pause(player)
         for control in player.locator("input, select").all():
             assert control.get_attribute("aria-label")
             assert control.get_attribute("data-lm-suppress-shortcuts") == "true"
         for canvas in player.locator("canvas").all():
             assert canvas.get_attribute("role") == "img"
-            assert f"t = {frame(player)}" in canvas.get_attribute("aria-label")
+            assert f"t = {frame(player):g}" in canvas.get_attribute("aria-label")
 
 
 def test_errors_are_shown_and_sliders_live_on(open_notebook: Any, tmp_path: Path) -> None:
