@@ -61,6 +61,8 @@ _LAZY = {
     "ScheduleLab": "diffusion_edu.widgets:ScheduleLab",
     "ScoreField": "diffusion_edu.widgets:ScoreField",
     "TrainingTheatre": "diffusion_edu.widgets:TrainingTheatre",
+    "exercises": "diffusion_edu.exercises",
+    "check": "diffusion_edu.exercises.checking:check",
 }
 
 _MATHS = (

@@ -1,0 +1,134 @@
+"""Student notebooks and the instructor's bundle, made from one source for each exercise.
+
+The source is a notebook in percent format (jupytext's), with the solutions between the lines
+``# BEGIN SOLUTION`` and ``# END SOLUTION``. Lines ``# STUDENT: code`` between them are what the
+learner gets instead; without any, the function raises NotImplementedError.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+from pathlib import Path
+from typing import Any
+
+from .._files import write_atomically
+from . import load
+from .spec import Exercise
+
+BEGIN, END, STUDENT = "# BEGIN SOLUTION", "# END SOLUTION", "# STUDENT:"
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+
+
+def source(key: str) -> str:
+    """The source of an exercise, with its solutions."""
+    file = importlib.resources.files(__package__) / key.lower() / "notebook.py"
+    return file.read_text(encoding="utf-8")
+
+
+def file_name(exercise: Exercise) -> str:
+    """E2_jump_to_any_t.ipynb."""
+    slug = re.sub(r"\W+", "_", exercise.title.lower()).strip("_")
+    return f"{exercise.key}_{slug}.ipynb"
+
+
+def student_source(text: str, key: str) -> str:
+    """The source without its solutions.
+
+    Raises:
+        ValueError: a mark without its partner, or a solution outside a function.
+    """
+    kept: list[str] = []
+    function, inside, replaced, indent = "", False, 0, ""
+    for number, line in enumerate(text.splitlines(), 1):
+        bare = line.strip()
+        if match := re.match(r"(?:def|class) (\w+)", line):
+            function = match[1]
+        if bare == BEGIN:
+            if inside or not function or line == bare:
+                raise ValueError(f"line {number}: {BEGIN} inside a solution, or in no function")
+            inside, replaced, indent = True, 0, line[: len(line) - len(line.lstrip())]
+        elif bare == END:
+            if not inside:
+                raise ValueError(f"line {number}: {END} without {BEGIN}")
+            if not replaced:
+                kept.append(f'{indent}raise NotImplementedError("{key} {function}")')
+            inside = False
+        elif inside and bare.startswith(STUDENT):
+            kept.append(indent + bare.removeprefix(STUDENT).removeprefix(" "))
+            replaced += 1
+        elif not inside:
+            kept.append(line)
+    if inside:
+        raise ValueError(f"{BEGIN} in {function} without {END}")
+    return "\n".join(kept) + "\n"
+
+
+def full_source(text: str) -> str:
+    """The source with its solutions and without the marks."""
+    marks = (BEGIN, END, STUDENT)
+    return "".join(x for x in text.splitlines(keepends=True) if not x.strip().startswith(marks))
+
+
+def notebook(text: str, key: str) -> Any:
+    """A notebook of a percent source: no outputs, no metadata but the kernel's, steady ids."""
+    import jupytext
+    import nbformat
+
+    made = jupytext.reads(text, fmt="py:percent")
+    made.metadata = nbformat.NotebookNode({"kernelspec": KERNEL})
+    made.nbformat, made.nbformat_minor = 4, 5
+    for number, cell in enumerate(made.cells, 1):
+        cell.metadata = nbformat.NotebookNode()
+        cell["id"] = f"{key.lower()}-{number:02}"
+    nbformat.validate(made)
+    return made
+
+
+def written(made: Any) -> str:
+    """The text of a notebook's file."""
+    import nbformat
+
+    return str(nbformat.writes(made)) + "\n"
+
+
+def student_notebook(key: str) -> str:
+    """The text of the file that students get."""
+    return written(notebook(student_source(source(key), key), key))
+
+
+def build(keys: list[str], folder: Path, instructor: Path | None = None) -> list[Path]:
+    """Write student notebooks to ``folder``, and solutions with their mistakes to ``instructor``.
+
+    Returns:
+        The files written.
+    """
+    files: dict[Path, str] = {}
+    for key in keys:
+        exercise = load(key)
+        name = file_name(exercise)
+        files[folder / name] = student_notebook(key)
+        if instructor is not None:
+            solved = written(notebook(full_source(source(key)), key))
+            files[instructor / name.replace(".ipynb", "_solution.ipynb")] = solved
+            files[instructor / f"{key}_mistakes.md"] = catalogue(exercise)
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = text.encode()
+        write_atomically(path, lambda file, data=data: file.write(data))  # type: ignore[misc]
+    return list(files)
+
+
+def catalogue(exercise: Exercise) -> str:
+    """The mistakes of an exercise as a table in Markdown."""
+    lines = [f"# {exercise.key} \u00b7 {exercise.title}: mistakes with a name", ""]
+    for f in exercise.functions:
+        lines += [
+            f"## {f.name}",
+            "",
+            "| mistake | hint | read again | credit |",
+            "|---|---|---|---|",
+        ]
+        lines += [f"| `{m.name}` | {m.hint} | {m.lecture} | {m.credit:.0%} |" for m in f.mistakes]
+        lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,19 @@
+"""E3: the posterior of the forward process by Bayes' rule, and the trade of noise for data."""
+
+from ..spec import Exercise
+from . import mistakes, mistakes_noise, mistakes_sample, mistakes_tables, test_e3
+
+EXERCISE = Exercise(
+    "E3",
+    "Walk back with Bayes",
+    "03",
+    functions=(
+        mistakes.POSTERIOR_MEAN,
+        mistakes.POSTERIOR_VAR,
+        mistakes_sample.POSTERIOR_SAMPLE,
+        mistakes_noise.X0_FROM_EPS,
+        mistakes_noise.EPS_FROM_X0,
+        mistakes_tables.POSTERIOR_TABLES,
+    ),
+    tests=tuple(f for name, f in vars(test_e3).items() if name.startswith("test_")),
+)
