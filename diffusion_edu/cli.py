@@ -14,6 +14,7 @@ from ._checks import check_count
 from .data.commands import app as data_app
 from .evaluation.commands import evaluate, train_classifier
 from .evaluation.table_command import table
+from .grading.commands import doctor, exercise_app, grade, gradescope_zip
 from .training.commands import train
 
 __all__ = ["app", "main"]
@@ -27,8 +28,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, evaluate, table, train_classifier):
+for command in (train, evaluate, table, train_classifier, grade, doctor, gradescope_zip):
     app.command()(command)
+app.add_typer(exercise_app)
 app.add_typer(data_app)
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 

@@ -1,0 +1,113 @@
+"""Grading one submission: from its bytes to one row."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from .. import exercises
+from ..exercises.extract import Code, UngradableError, read
+from ..exercises.judge import Result, judge, worth
+from .defences import LEVELS, Policy, policy
+from .remote import ForkServer, Remote
+from .submissions import Submission
+
+SCHEMA = 1
+_server: ForkServer | None = None
+_starting = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a grading process, here or on another machine, is told.
+
+    Attributes:
+        secret: of the hidden cases.
+        walls: None for the strongest that the machine has.
+        require: "strict" refuses to grade at a weaker level.
+    """
+
+    submission: Submission
+    exercise: str
+    secret: str
+    walls: Policy | None = None
+    require: str = "none"
+
+    @property
+    def digest(self) -> str:
+        """Changes when the result could."""
+        s = self.submission
+        parts = (s.id, s.file, self.exercise, self.secret, s.reason)
+        told = "\0".join(parts).encode("utf-8", "surrogatepass") + s.data
+        return hashlib.sha256(told).hexdigest()
+
+
+def grade(task: Task) -> dict[str, Any]:
+    """The row of one submission, for grades.json. It never raises for what was submitted."""
+    walls = task.walls or policy()
+    if LEVELS.index(walls.level) > LEVELS.index(task.require):
+        raise PermissionError(
+            f"level {task.require!r} is required, but this machine has {walls.level!r}: see "
+            "`diffusion-edu doctor`"
+        )
+    s = task.submission
+    if s.reason:
+        return _ungradable(task, walls, s.reason)
+    try:
+        code = read(s.data, s.file)
+    except UngradableError as error:
+        return _ungradable(task, walls, str(error))
+    return _graded(task, walls, code)
+
+
+def _graded(task: Task, walls: Policy, code: Code) -> dict[str, Any]:
+    exercise = exercises.load(task.exercise)
+    remote = Remote(_fork_server(walls), code.kept, code.assigned)
+    try:
+        results = judge(exercise, remote, secret=task.secret)
+    finally:
+        remote.close()
+    problems = [*code.problems, *(f"cell {cell}: {text}" for cell, text in remote.problems)]
+    row = _row(task, walls, "graded", "", results)
+    return row | {"problems": problems, "ignored": code.ignored, "notes": _notes(task, code)}
+
+
+def _notes(task: Task, code: Code) -> list[str]:
+    return [*task.submission.notes, *code.notes]
+
+
+def _ungradable(task: Task, walls: Policy, reason: str) -> dict[str, Any]:
+    results = worth(exercises.load(task.exercise))
+    row = _row(task, walls, "ungradable", reason, results)
+    return row | {"problems": [], "ignored": 0, "notes": list(task.submission.notes)}
+
+
+def _row(
+    task: Task, walls: Policy, status: str, reason: str, results: list[Result]
+) -> dict[str, Any]:
+    s = task.submission
+    return {
+        "id": s.id,
+        "exercise": task.exercise,
+        "status": status,
+        "reason": reason,
+        "score": round(sum(r.score for r in results), 6),
+        "max_score": round(sum(r.max_score for r in results), 6),
+        "file": s.file,
+        "platform_id": s.platform_id,
+        "level": walls.level,
+        "tests": [r.as_json() for r in results],
+    }
+
+
+def _fork_server(walls: Policy) -> ForkServer:
+    """The one of this process; another if it has died."""
+    global _server
+    with _starting:
+        if _server is None or _server.policy != walls or not _server.alive():
+            if _server is not None:
+                _server.close()
+            _server = ForkServer(walls)
+        return _server

@@ -1,0 +1,1 @@
+"""What runs beside a submission: a process that knows neither tests nor answers."""

@@ -1,0 +1,5 @@
+"""The fixture that hostile tests share."""
+
+from place import arena
+
+__all__ = ["arena"]
