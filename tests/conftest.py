@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,10 @@ from hypothesis import HealthCheck, settings
 from torch import Tensor
 
 from diffusion_edu.schedules import Schedule
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: more threads would only fight
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
 
 # deadline=None: the machines these tests run on share their cores
 settings.register_profile(
