@@ -82,7 +82,8 @@ def _cells(text: str) -> tuple[list[tuple[int, str]], list[str]]:
     notebook = _json(text)
     cells = notebook.get("cells")
     if cells is None and isinstance(notebook.get("worksheets"), list):  # nbformat 3
-        cells = [c for sheet in notebook["worksheets"] for c in _dict(sheet).get("cells") or []]
+        sheets = [_dict(sheet).get("cells") for sheet in notebook["worksheets"]]
+        cells = [c for sheet in sheets if isinstance(sheet, list) for c in sheet]
     if not isinstance(cells, list):
         raise UngradableError("the file is no notebook: it has no list of cells")
     if len(cells) > MOST_CELLS:

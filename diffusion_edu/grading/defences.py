@@ -13,6 +13,7 @@ from typing import Any
 
 from .inside import sandbox
 
+POSIX = os.name == "posix"
 LEVELS = ("strict", "basic", "none")
 MEMORY = 2 << 30  # bytes a worker may take beyond what torch needs
 SECONDS = 60  # of processor, for one worker
@@ -46,13 +47,12 @@ def policy() -> Policy:
     landlock = sandbox.landlock_abi() >= 1
     seccomp = sandbox.seccomp_works()
     linux = sys.platform == "linux"
-    posix = os.name == "posix"
-    level = "strict" if landlock and seccomp else "basic" if posix else "none"
+    level = "strict" if landlock and seccomp else "basic" if POSIX else "none"
     return Policy(
         level,
         landlock=landlock,
         seccomp=seccomp,
-        limits=posix,
+        limits=POSIX,
         privileges=linux,
         nobody=as_nobody(),
         readable=readable(),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
+import json
 import re
 import sys
 import traceback
@@ -76,8 +77,6 @@ def requirements() -> list[str]:
 def main(arguments: list[str]) -> int:
     """Grade what a student uploaded; results.json is written whatever happens."""
     key, submission, results, secret_file = arguments
-    from .tables import as_json
-
     try:
         result = run(key, Path(submission), Path(secret_file).read_text(encoding="utf-8"))
         code = 0
@@ -87,7 +86,8 @@ def main(arguments: list[str]) -> int:
         traceback.print_exc()
         code = 1
     Path(results).parent.mkdir(parents=True, exist_ok=True)
-    Path(results).write_text(as_json(result), encoding="utf-8", errors="replace")
+    text = json.dumps(result, indent=1, ensure_ascii=False)
+    Path(results).write_text(text, encoding="utf-8", errors="replace")
     return code
 
 

@@ -11,11 +11,12 @@ from .. import exercises
 from ..exercises.extract import Code, UngradableError, read
 from ..exercises.judge import Result, judge, worth
 from .defences import LEVELS, Policy, policy
-from .remote import ForkServer, Remote
+from .remote import Remote
+from .servers import Server, make_server
 from .submissions import Submission
 
 SCHEMA = 1
-_server: ForkServer | None = None
+_server: Server | None = None
 _starting = threading.Lock()
 
 
@@ -64,7 +65,7 @@ def grade(task: Task) -> dict[str, Any]:
 
 def _graded(task: Task, walls: Policy, code: Code) -> dict[str, Any]:
     exercise = exercises.load(task.exercise)
-    remote = Remote(_fork_server(walls), code.kept, code.assigned)
+    remote = Remote(_server_of(walls), code.kept, code.assigned)
     try:
         results = judge(exercise, remote, secret=task.secret)
     finally:
@@ -102,12 +103,12 @@ def _row(
     }
 
 
-def _fork_server(walls: Policy) -> ForkServer:
+def _server_of(walls: Policy) -> Server:
     """The one of this process; another if it has died."""
     global _server
     with _starting:
         if _server is None or _server.policy != walls or not _server.alive():
             if _server is not None:
                 _server.close()
-            _server = ForkServer(walls)
+            _server = make_server(walls)
         return _server

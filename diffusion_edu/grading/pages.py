@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from ..exercises.spec import Exercise, Mistake
@@ -92,13 +93,18 @@ def _by_function(rows: Sequence[Row], exercise: Exercise) -> list[dict[str, Any]
 
 
 def _render(name: str, **values: Any) -> str:
+    return str(_environment().get_template(name).render(**values))
+
+
+@lru_cache
+def _environment() -> Any:
+    """Of all pages: it keeps the templates compiled."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    return Environment(
         loader=PackageLoader(__package__ or "diffusion_edu.grading"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(name).render(**values)

@@ -2,89 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 import secrets
-import select
-import socket
-import struct
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from ..exercises import stubs
 from ..exercises.outcome import Args, Outcome, leaves
-from .defences import Policy
 from .inside import codec
+from .servers import Server
+from .wires import Wire, WorkerDied
 
-MAIN = Path(__file__).parent / "inside" / "main.py"
 LOAD_SECONDS = 10.0
-START_SECONDS = 120.0  # importing torch from a cold disk
-
-
-class WorkerDied(Exception):  # noqa: N818, an event, not an error of ours
-    """The worker ended, or did not answer in time ("timeout")."""
-
-
-class ForkServer:
-    """A process that has imported torch and forks workers; one for a grading process."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-I", "-B", str(MAIN), stubs.__file__, "fork"]
-        self._process = subprocess.Popen(  # noqa: S603, our own file
-            [*command, str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            env={"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"},
-            cwd="/",
-        )
-        theirs.close()
-        self._control = ours
-        self._one_at_a_time = threading.Lock()  # a worker of a cluster has many threads
-
-    def start(self) -> tuple[int, int, int]:
-        """(process, descriptor to read from, descriptor to write to) of a new worker."""
-        request_out, request_in = os.pipe()
-        reply_out, reply_in = os.pipe()
-        ask = json.dumps({"do": "start", "policy": self.policy.as_json()}).encode()
-        with self._one_at_a_time:
-            try:
-                socket.send_fds(self._control, [ask], [request_out, reply_in])
-            finally:
-                os.close(request_out)
-                os.close(reply_in)
-            return self._answer()["pid"], reply_out, request_in
-
-    def stop(self, pid: int, is_over: bool = False) -> int | None:
-        """Kill a worker with all it started; its exit code if it had ended by itself."""
-        ask = {"do": "stop", "pid": pid, "over": is_over}
-        with self._one_at_a_time:
-            self._control.sendall(json.dumps(ask).encode())
-            ended = self._answer()["ended"]
-        return None if ended is None else int(ended)
-
-    def _answer(self) -> dict[str, Any]:
-        ready, _, _ = select.select([self._control], [], [], START_SECONDS)
-        data = self._control.recv(1 << 16) if ready else b""
-        if not data:
-            raise RuntimeError("the process that starts workers is gone")
-        answer: dict[str, Any] = json.loads(data)
-        return answer
-
-    def alive(self) -> bool:
-        """Whether it can be asked for workers."""
-        return self._process.poll() is None
-
-    def close(self) -> None:
-        """End it; its workers end with it."""
-        self._control.close()
-        self._process.wait(10)
 
 
 class Remote:
@@ -97,13 +25,13 @@ class Remote:
 
     def __init__(
         self,
-        server: ForkServer,
+        server: Server,
         statements: Sequence[tuple[int, str]],
         assigned: Sequence[str] = (),
     ) -> None:
         self.server, self.statements, self.assigned = server, statements, set(assigned)
         self.problems: list[tuple[int, str]] = []
-        self._worker: tuple[int, int, int] | None = None
+        self._worker: tuple[int, Wire] | None = None
         self._count = 0
         self._stuck: dict[str, Outcome] = {}
         self._broken: Outcome | None = None  # it cannot even be loaded
@@ -138,7 +66,8 @@ class Remote:
     def _load(self) -> None:
         self._worker = self.server.start()
         statements = [[cell, text] for cell, text in self.statements]
-        reply = self._ask({"do": "load", "statements": statements}, LOAD_SECONDS)
+        seconds = LOAD_SECONDS + self.server.patience
+        reply = self._ask({"do": "load", "statements": statements}, seconds)
         problems = reply.get("problems")
         for pair in problems if isinstance(problems, list) else []:
             match pair:
@@ -147,13 +76,13 @@ class Remote:
 
     def _ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         assert self._worker is not None
-        _, read_from, write_to = self._worker
+        _, wire = self._worker
         self._count += 1
         mark = {"seq": self._count, "token": secrets.token_hex(8)}
         deadline = time.monotonic() + seconds
-        _write(write_to, codec.dumps({**request, **mark}), deadline)
+        wire.send(codec.dumps({**request, **mark}), deadline)
         while True:
-            reply = _decoded(_read(read_from, deadline))
+            reply = _decoded(wire.receive(deadline))
             # Anything else was put there by the submission.
             if all(reply.get(k) == v for k, v in mark.items()):
                 return reply
@@ -170,10 +99,9 @@ class Remote:
 
     def _end(self, is_over: bool = False) -> int | None:
         assert self._worker is not None
-        pid, read_from, write_to = self._worker
+        pid, wire = self._worker
         self._worker = None
-        os.close(read_from)
-        os.close(write_to)
+        wire.close()
         return self.server.stop(pid, is_over)
 
     def _outcome(self, reply: dict[str, Any]) -> Outcome:
@@ -199,35 +127,3 @@ def _decoded(data: bytes) -> dict[str, Any]:
     if not isinstance(reply, dict):
         raise WorkerDied("malformed message: no dict")
     return reply
-
-
-def _write(fd: int, data: bytes, deadline: float) -> None:
-    view = memoryview(struct.pack("<I", len(data)) + data)
-    while view:
-        _, ready, _ = select.select([], [fd], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
-            raise WorkerDied("timeout")
-        try:
-            view = view[os.write(fd, view[:4096]) :]  # a pipe that is ready takes that much
-        except BrokenPipeError as error:
-            raise WorkerDied("ended") from error
-
-
-def _read(fd: int, deadline: float) -> bytes:
-    (length,) = struct.unpack("<I", _exactly(fd, 4, deadline))
-    if length > codec.MOST_BYTES + (1 << 20):
-        raise WorkerDied("malformed message: too long")
-    return _exactly(fd, length, deadline)
-
-
-def _exactly(fd: int, n: int, deadline: float) -> bytes:
-    parts = bytearray()
-    while len(parts) < n:
-        ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
-            raise WorkerDied("timeout")
-        part = os.read(fd, min(n - len(parts), 1 << 20))
-        if not part:
-            raise WorkerDied("ended")
-        parts += part
-    return bytes(parts)

@@ -18,6 +18,7 @@ from .._files import write_atomically
 from ..exercises.judge import worth
 from .defences import LEVELS
 from .grading import SCHEMA, Task, grade
+from .inside.sandbox import undumpable
 
 Row = dict[str, Any]
 KEPT = "rows"  # folder of finished rows, one file each
@@ -138,10 +139,11 @@ def _here(tasks: Sequence[Task], jobs: int) -> Generator[tuple[Task, Row], None,
 
 
 def _quiet() -> None:
-    """Ctrl-C is for the process that was started by hand; it ends the others."""
+    """Ctrl-C is for the process that was started by hand; and nobody may look into this one."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    undumpable()
 
 
 def _on_cluster(tasks: Sequence[Task], address: str) -> Generator[tuple[Task, Row], None, None]:
