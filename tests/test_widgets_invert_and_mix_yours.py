@@ -30,6 +30,12 @@ from diffusion_edu.widgets import datasets, invert_and_mix, learner
 from diffusion_edu.widgets.invert_and_mix import InvertAndMix
 from diffusion_edu.widgets.invert_paths import CURVE
 
+
+@pytest.fixture(scope="module")
+def short() -> InvertAndMix:
+    return InvertAndMix("oracle", "gaussians", steps=2)
+
+
 # ---- the learner's functions -------------------------------------------------------------------
 
 
@@ -210,7 +216,7 @@ def test_dragging_is_coarse_and_release_is_not() -> None:
     assert explorer._state.steps == 20
     fine = release(explorer)
     assert not fine["coarse"]
-    assert layout(rough) == layout(fine)
+    assert [kind for kind, _ in layout(rough)] == [kind for kind, _ in layout(fine)]
 
 
 def test_dragging_the_seed_keeps_the_curve() -> None:
@@ -234,9 +240,9 @@ def test_dragging_the_seed_keeps_the_curve() -> None:
         ({"sigma": 1}, "unknown parameter 'sigma'"),
     ],
 )
-def test_bad_values_change_nothing(values: dict[str, Any], words: str) -> None:
+def test_bad_values_change_nothing(short: InvertAndMix, values: dict[str, Any], words: str) -> None:
     """Refused with the name, the value and what is allowed."""
-    check_refused(InvertAndMix("oracle", "gaussians", steps=2), values, words)
+    check_refused(short, values, words)
 
 
 def test_files(tmp_path: Path) -> None:

@@ -1,0 +1,164 @@
+"""One submission at a time: what a script gets, hostile text in reports, the command's errors."""
+
+from __future__ import annotations
+
+import csv
+import re
+import threading
+from collections import Counter
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner
+
+from diffusion_edu import cli
+from diffusion_edu.grading import commands, grading
+from diffusion_edu.grading.defences import OPEN, policy
+from diffusion_edu.grading.grading import Task, grade
+from diffusion_edu.grading.submissions import Submission
+
+SECRET = "s"
+
+
+def grade_text(text, name="ann.py", **more):
+    return grade(Task(Submission("ann", name, text.encode()), "E2", SECRET, **more))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_server_is_left():
+    yield
+    if grading._server is not None:
+        grading._server.close()
+        grading._server = None
+
+
+# ---- single submissions --------------------------------------------------------------------------
+
+SNR = "    return sch.alpha_bar / (1 - sch.alpha_bar)\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "said"),
+    [
+        (f"def snr(sch):\n{SNR}", "passed", ""),
+        ("def snr(sch): raise NotImplementedError", "not_implemented", "no result"),
+        ("def snr(sch): raise NotImplementedError('E2 snr')", "not_implemented", "E2 snr"),
+        ("snr = 3", "not_implemented", "snr is not defined"),
+        ("def snr(sch): raise ValueError", "error", "it raised ValueError: ; cell 1, in snr"),
+        (f"T = len([])\ndef snr(sch):\n    T\n{SNR}", "error", "code that does not run at grading"),
+        (f"def snr(sch):\n    nosuch\n{SNR}", "error", r"NameError: .*'nosuch' is not defined;"),
+        ("from diffusion_edu import schedules as snr", "error", "write the function yourself"),
+        (
+            f"from dataclasses import dataclass\n@dataclass\nclass A:\n    x: int\n"
+            f"def snr(sch):\n    A(3)\n{SNR}",
+            "passed",
+            "",
+        ),
+        (f"def snr(sch):\n    return one(sch)\ndef one(sch):\n{SNR}", "passed", ""),
+        ("snr = lambda sch: 1 / (1 / sch.alpha_bar - 1)", "passed", ""),
+    ],
+)
+def test_what_a_script_gets(text, status, said):
+    row = grade_text(text)
+    (values, hidden) = (t for t in row["tests"] if t["function"] == "snr")
+    assert (values["status"], hidden["status"]) == (status, status), (values, row["problems"])
+    assert re.search(said, values["message"])
+    assert row["score"] == (2 if status == "passed" else 0)
+    others = {t["status"] for t in row["tests"] if t["function"] != "snr"}
+    assert others == {"not_implemented"}
+
+
+def test_threads_of_one_process_share_it():
+    """A worker of a cluster grades in several threads; answers do not go astray."""
+    rows, text = [], "def snr(sch):\n    return sch.alpha_bar / (1 - sch.alpha_bar)\n"
+    go = [threading.Thread(target=lambda: rows.append(grade_text(text))) for _ in range(6)]
+    for thread in go:
+        thread.start()
+    for thread in go:
+        thread.join()
+    assert [r["score"] for r in rows] == [2.0] * 6
+
+
+def test_a_dead_server_is_replaced():
+    text = "def snr(sch):\n    return sch.alpha_bar / (1 - sch.alpha_bar)\n"
+    assert grade_text(text)["score"] == 2
+    grading._server._process.kill()
+    grading._server._process.wait()
+    assert grade_text(text)["score"] == 2
+
+
+class Tags(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words = Counter(), ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags[tag] += 1
+        assert not any(name.startswith("on") for name, _ in attrs)
+
+    def handle_data(self, data):
+        self.words += data
+
+
+def test_text_of_students_is_no_markup_and_no_formula(tmp_path, monkeypatch):
+    evil = "<script>alert(1)</script>"
+    name = '=1+1 <img src=x onerror="alert(1)">\x1b[31m'
+    folder = tmp_path / "class"
+    folder.mkdir()
+    message = f"raise ValueError('{evil} &amp; \\x1b[2J \\x00 \\ud800 ]]>')"
+    (folder / f"{name}.py").write_text(f"def snr(sch):\n    {message}\n")
+    (folder / "\udcff\udcfe.py").write_text("def snr(sch): return '<b>'\n")
+    options = ["-e", "E2", "--secret", "s", "--jobs", "1", "--moodle", "--out", tmp_path / "out"]
+    result = CliRunner().invoke(cli.app, ["grade", *map(str, [folder, *options])])
+    assert result.exit_code == 0, result.output
+    pages = [*(tmp_path / "out" / "feedback").iterdir(), tmp_path / "out" / "class.html"]
+    assert len(pages) == 3
+    found = [Tags(p.read_text(encoding="utf-8")) for p in pages]
+    assert not any(p.tags["script"] + p.tags["img"] for p in found)
+    assert sum(evil in p.words for p in found) == 1
+    ElementTree.parse(tmp_path / "out" / "junit.xml")
+    with (tmp_path / "out" / "grades.csv").open(newline="", encoding="utf-8") as file:
+        ids = [line["id"] for line in csv.DictReader(file)]
+    assert sorted(ids) == ["'" + name.replace("\x1b", "?"), "??"]
+
+
+# ---- the command ---------------------------------------------------------------------------------
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli.app, ["grade", *map(str, arguments)])
+
+
+def test_bad_input_ends_with_2(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.zip").write_bytes(b"PK nothing")
+    for arguments, said in [
+        ((tmp_path / "nowhere", "-e", "E2"), "there is no file or folder"),
+        ((tmp_path / "empty", "-e", "E2"), "no submission is in"),
+        ((tmp_path / "broken.zip", "-e", "E2"), "cannot be read"),
+        ((tmp_path, "-e", "E77"), "E77"),
+        ((tmp_path, "-e", "E2", "--require", "iron"), "strict, basic, none"),
+        ((tmp_path, "-e", "E2", "--jobs", "0"), "jobs"),
+        ((tmp_path,), "exercise"),
+    ]:
+        result = invoke(*arguments, "--out", tmp_path / "out")
+        assert result.exit_code == 2, arguments
+        assert said in result.output
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("here", "level"), [("basic", "strict"), ("none", "basic")])
+def test_weaker_walls_than_required_are_refused(tmp_path, monkeypatch, here, level):
+    (tmp_path / "ann.py").write_text("x = 1")
+    weak = type(OPEN)(**{**vars(policy()), "level": here})
+    monkeypatch.setattr(commands, "policy", lambda: weak)
+    result = invoke(tmp_path, "-e", "E2", "--require", level, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert f"--require {level}: this machine has level '{here}'" in result.output
+    assert "WARNING" in result.output
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(PermissionError, match=f"'{level}' is required.*'{here}'"):
+        grade_text("x = 1", walls=weak, require=level)
+    assert grade_text("", walls=weak, require=here)["level"] == here
