@@ -42,8 +42,10 @@ def ipython(tmp_path_factory):
     os.environ["IPYTHONDIR"] = str(tmp_path_factory.mktemp("ipython"))
     config = Config()
     config.HistoryManager.enabled = False
+    main = sys.modules["__main__"]  # the shell puts a module of its own there
     yield InteractiveShell.instance(config=config)
     InteractiveShell.clear_instance()
+    sys.modules["__main__"] = main
 
 
 class Notebook:

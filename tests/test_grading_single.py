@@ -7,6 +7,7 @@ import re
 import threading
 from collections import Counter
 from html.parser import HTMLParser
+from itertools import count
 from xml.etree import ElementTree
 
 import pytest
@@ -69,8 +70,16 @@ def test_what_a_script_gets(text, status, said):
     assert others == {"not_implemented"}
 
 
-def test_threads_of_one_process_share_it():
+def test_threads_of_one_process_share_it(monkeypatch):
     """A worker of a cluster grades in several threads; answers do not go astray."""
+    seen = count()
+    strongest = vars(policy())
+    monkeypatch.setattr(grading, "_walls", None)
+    monkeypatch.setattr(  # as when something is installed meanwhile
+        grading,
+        "policy",
+        lambda: type(OPEN)(**{**strongest, "readable": [*strongest["readable"], str(next(seen))]}),
+    )
     rows, text = [], "def snr(sch):\n    return sch.alpha_bar / (1 - sch.alpha_bar)\n"
     go = [threading.Thread(target=lambda: rows.append(grade_text(text))) for _ in range(6)]
     for thread in go:

@@ -88,9 +88,9 @@ MEMORY = [
     Attack(
         "memory_bomb_of_bytes",
         "memory bomb",
-        body("x = bytearray(5 << 30)\nraise ValueError(f'got {len(x)}')"),
+        body("x = bytearray(3 << 30)\nraise ValueError(f'got {len(x)}')"),
         "memory",
-        effect=says("got 5368709120"),
+        effect=says("got 3221225472"),
     ),
     Attack(
         "endless_recursion",
