@@ -27,7 +27,7 @@ widgets7: .venv/.test
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --upgrade --no-deps --target .venv/widgets7 \
 	  ipywidgets==7.7.5 widgetsnbextension==3.6.10 jupyterlab_widgets==1.1.11 ipython_genutils==0.2.0
 	PYTHONPATH=.venv/widgets7 $(BIN)/python -c 'import ipywidgets; assert ipywidgets.__version__ == "7.7.5"'
-	PYTHONPATH=.venv/widgets7 $(BIN)/python -m pytest tests/test_widgets*.py $(ARGS)
+	PYTHONPATH=.venv/widgets7 $(BIN)/python -m pytest tests/test_widgets*.py -n auto --dist loadfile $(ARGS)
 
 check: .venv/.dev
 	$(BIN)/ruff check .
