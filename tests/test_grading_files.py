@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import threading
 import time
 
 import pytest
@@ -189,6 +191,31 @@ def test_reading_takes_time_in_proportion_to_the_text():
     read(nb(("markdown", "def f(" + ")" * 400_000)), "a.ipynb")
     read(nb("w" * 100_000 + " " * 100_000 + "?" * 100_000), "a.ipynb")
     assert time.process_time() - began < 20  # 3 s here; quadratic would be minutes
+
+
+def test_reading_in_threads():
+    """A worker of a cluster reads in several; ast.parse of Python 3.11 cannot be interrupted."""
+    source = nb("\n".join(f"def f{i}(x):\n    return [x + {i}, x][0] * 3" for i in range(60)))
+    found = []
+
+    def work():
+        for _ in range(30):
+            found.append(len(read(source, "a.ipynb").kept))
+
+    go = [threading.Thread(target=work) for _ in range(4)]
+    before = gc.get_threshold()
+    let_others = lambda phase, info: time.sleep(0)  # noqa: E731, in the middle of ast.parse
+    gc.callbacks.append(let_others)
+    gc.set_threshold(200)
+    try:
+        for thread in go:
+            thread.start()
+        for thread in go:
+            thread.join()
+    finally:
+        gc.callbacks.remove(let_others)
+        gc.set_threshold(*before)
+    assert found == [60] * 120
 
 
 # ---- names ---------------------------------------------------------------------------------------

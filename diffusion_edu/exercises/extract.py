@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import threading
 import warnings
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ MOST_CELLS = 5_000
 MOST_BYTES = 20 << 20
 MOST_CODE = 1 << 19  # characters of all cells: the grader itself parses them
 TRANSPARENT = ("%%time", "%%timeit", "%%capture", "%%prun")  # magics whose cell is still code
+_one_at_a_time = threading.Lock()
 CONFLICT = re.compile(r"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
 
 
@@ -144,7 +146,8 @@ def _read_cell(number: int, source: str, code: Code) -> None:
 def _parsed(source: str) -> tuple[ast.Module, list[bytes]]:
     """The statements of a cell, and its lines."""
     as_it_is = "\n".join(_lines(source))  # a line may begin with % and go on with an expression
-    with warnings.catch_warnings():
+    # In two threads at once ast.parse may fail (Python 3.11), and filters of warnings get mixed up.
+    with _one_at_a_time, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return ast.parse(as_it_is), as_it_is.encode().split(b"\n")
