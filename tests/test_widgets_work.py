@@ -17,11 +17,11 @@ from explorers import ask, oracle_explorer
 from torch import Tensor
 
 from diffusion_edu import q_sample
+from diffusion_edu._watchdog import within
 from diffusion_edu.viz.scene import Axis, Scene, layer_frame, unpack
 from diffusion_edu.widgets import Explorer, ForwardExplorer, ReverseExplorer, learner
 from diffusion_edu.widgets.jobs import Job
 from diffusion_edu.widgets.params import Param, integer
-from diffusion_edu.widgets.watchdog import within
 
 # ---- a deadline --------------------------------------------------------------------------------
 

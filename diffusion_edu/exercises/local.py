@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..widgets.watchdog import within
+from .._watchdog import own_frame, within
 from .outcome import Args, Outcome, copied, leaves, state
 from .stubs import make_real
 
@@ -98,10 +98,8 @@ def _said(error: BaseException, function: Callable[..., Any]) -> str:
 
 
 def _line(frames: Any, function: Callable[..., Any]) -> str:
-    code = getattr(function, "__code__", None)
-    own = [f for f in frames if code is not None and f.filename == code.co_filename]
-    if not own:
+    frame = own_frame(frames, function)
+    if frame is None:
         return ""
-    frame = own[-1]
     source = (frame.line or linecache.getline(frame.filename, frame.lineno or 0)).strip()
     return f"; line {frame.lineno}: {source}" if source else f"; line {frame.lineno}"

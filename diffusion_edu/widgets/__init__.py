@@ -6,7 +6,7 @@ in the player (``player.js``): time is scrubbed in the browser, parameters are r
 kernel.
 
     explorer, params   the base class: checked parameters, live messages, display, files
-    learner, watchdog  run a learner's own function and say where it went wrong, or hung
+    learner            runs a learner's own function and says where it went wrong, or hung
     jobs, saving       long work with progress; pictures and films
     forward, schedule_lab, posterior_playground, elbo_decomposer, training_theatre, reverse,
     eta_steps_lab, invert_and_mix, score_field, guidance_dial, metric_lab    the explorers

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .watchdog import within
+from .._watchdog import own_frame, within
 
 PATIENCE = 2.0  # seconds that all calls for one picture may take
 HURRY = 0.15  # while a slider is dragged
@@ -80,7 +80,7 @@ class Learner:
         return text
 
     def _line(self, where: Sequence[traceback.FrameSummary]) -> str:
-        frame = _own(where, self.function)
+        frame = own_frame(where, self.function)
         if frame is None:
             return ""
         return f"; it was on line {frame.lineno}: {(frame.line or '').strip()}"
@@ -152,21 +152,13 @@ def explain(error: BaseException, function: Callable[..., Any], role: str) -> st
 
 
 def _own_frame(error: BaseException, function: Callable[..., Any]) -> traceback.FrameSummary | None:
-    """The deepest frame in the file or cell of ``function``: errors surface further down."""
+    """Where an error came from: in ``function``, or else in whatever called it."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = _own(frames, function)
+    own = own_frame(frames, function)
     if own is not None:
         return own
     outside = [f for f in frames if f.filename != __file__]
     return outside[0] if outside else None
-
-
-def _own(
-    frames: Sequence[traceback.FrameSummary], function: Callable[..., Any]
-) -> traceback.FrameSummary | None:
-    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
-    own = [f for f in frames if code is not None and f.filename == code.co_filename]
-    return own[-1] if own else None
 
 
 def _first_line(function: Callable[..., Any]) -> str:

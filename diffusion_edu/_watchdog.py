@@ -1,12 +1,14 @@
-"""Work that may never end, in a thread of its own with a deadline."""
+"""Somebody else's function: work that may never end, and the line it was on."""
 
 from __future__ import annotations
 
 import ctypes
+import inspect
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -56,3 +58,12 @@ def _stop(thread: threading.Thread) -> None:
         raised = ctypes.py_object(Stopped)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), raised)
     thread.join(GRACE)
+
+
+def own_frame(
+    frames: Sequence[traceback.FrameSummary], function: Callable[..., Any]
+) -> traceback.FrameSummary | None:
+    """The deepest frame in the file or cell of ``function``: errors surface further down."""
+    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
+    own = [f for f in frames if code is not None and f.filename == code.co_filename]
+    return own[-1] if own else None
