@@ -274,7 +274,9 @@ def json_is_whole(text):
 def test_damaged_files_get_one_row_each(wrecks, monkeypatch):
     """All of grading but the calls: nothing raises, nothing takes long, every file has its row."""
     monkeypatch.setattr(
-        grading, "_graded", lambda task, walls, code: grading._row(task, walls, "graded", "", [])
+        grading,
+        "_graded",
+        lambda task, walls, code: grading._row(task, walls.level, "graded", "", [], code),
     )
     began = time.process_time()
     found = find([wrecks], "E2")

@@ -81,14 +81,10 @@ def report(exercise: Exercise, results: list[Result]) -> str:
             lines += _wrapped(r.message)
         if r.mistake is not None and r.function not in hinted:
             hinted.add(r.function)
-            lines += _hint(_mistake(exercise, r))
+            lines += _hint(exercise.function(r.function).named[r.mistake])
     done = sum(r.status == "passed" for r in results)
     lines.append(f"public checks {done}/{len(results)}; hidden checks run at grading")
     return "\n".join(lines)
-
-
-def _mistake(exercise: Exercise, result: Result) -> Mistake:
-    return {m.name: m for m in exercise.function(result.function).mistakes}[str(result.mistake)]
 
 
 def _hint(mistake: Mistake) -> list[str]:

@@ -135,7 +135,7 @@ def _name_mistakes(exercise: Exercise, student: Student, results: list[Result]) 
         name = mistake_of(spec, student.records.get(spec.name, [])) if failed else None
         if name is None:
             continue
-        mistake = {m.name: m for m in spec.mistakes}[name]
+        credit = spec.named[name].credit
         for result in failed:
             result.mistake = name
-            result.score = round(mistake.credit * result.max_score, 6)
+            result.score = round(credit * result.max_score, 6)

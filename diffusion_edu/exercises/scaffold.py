@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 FILES = {
     "__init__.py": '''"""{key}: {title}."""
 
-from ..spec import Exercise
+from ..spec import Exercise, tests_of
 from . import mistakes, {test}
 
 EXERCISE = Exercise(
@@ -19,7 +19,7 @@ EXERCISE = Exercise(
     "{title}",
     "00",  # the lecture it belongs to
     functions=(mistakes.ADD_NOISE,),
-    tests=tuple(f for name, f in vars({test}).items() if name.startswith("test_")),
+    tests=tests_of({test}),
 )
 ''',
     "mistakes.py": '''"""{key}: the right functions, and the wrong ones that have a name."""

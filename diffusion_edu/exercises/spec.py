@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 from .world import World
@@ -55,6 +56,11 @@ class Graded:
     bug: str = ""
     close_forms: bool = False
 
+    @property
+    def named(self) -> dict[str, Mistake]:
+        """The mistakes by their names."""
+        return {m.name: m for m in self.mistakes}
+
 
 @dataclass(frozen=True)
 class Exercise:
@@ -75,3 +81,8 @@ class Exercise:
     def function(self, name: str) -> Graded:
         """The graded function of this name; KeyError otherwise."""
         return {f.name: f for f in self.functions}[name]
+
+
+def tests_of(module: ModuleType) -> tuple[Callable[..., None], ...]:
+    """The tests that a module defines, in their order."""
+    return tuple(f for name, f in vars(module).items() if name.startswith("test_"))

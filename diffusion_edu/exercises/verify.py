@@ -11,8 +11,9 @@ from .build import BEGIN, END, STUDENT, source, student_notebook
 from .extract import read
 from .judge import Result, judge
 from .local import Namespace
-from .outcome import distance, trusted
+from .outcome import distance
 from .spec import Exercise, Graded
+from .testing import calls, known
 from .world import worlds
 
 SECRET = "verify"  # noqa: S105, of the hidden worlds it tries
@@ -105,8 +106,8 @@ def _apart(exercise: Exercise) -> Iterator[str]:
     """No two mistakes of a function, and no mistake and the reference, nearly agree."""
     for spec in exercise.functions:
         forms = [("reference", spec.reference), *((m.name, m.wrong) for m in spec.mistakes)]
-        calls = [args for w in worlds() for args in spec.inputs(w)]
-        given = {name: [trusted(f, args) for args in calls] for name, f in forms}
+        every = [args for w in worlds() for args in calls(spec, w)]
+        given = {name: [known(f, args) for args in every] for name, f in forms}
         for a, b in combinations(given, 2):
             off = [distance(x, y) for x, y in zip(given[a], given[b], strict=True)]
             if all(d is not None and d <= _needed(spec) for d in off):

@@ -71,23 +71,24 @@ def _graded(task: Task, walls: Policy, code: Code) -> dict[str, Any]:
         results = judge(exercise, remote, secret=task.secret)
     finally:
         remote.close()
-    problems = [*code.problems, *(f"cell {cell}: {text}" for cell, text in remote.problems)]
-    row = _row(task, walls, "graded", "", results)
-    return row | {"problems": problems, "ignored": code.ignored, "notes": _notes(task, code)}
-
-
-def _notes(task: Task, code: Code) -> list[str]:
-    return [*task.submission.notes, *code.notes]
+    code.problems += [f"cell {cell}: {text}" for cell, text in remote.problems]
+    return _row(task, walls.level, "graded", "", results, code)
 
 
 def _ungradable(task: Task, walls: Policy, reason: str) -> dict[str, Any]:
     results = worth(exercises.load(task.exercise))
-    row = _row(task, walls, "ungradable", reason, results)
-    return row | {"problems": [], "ignored": 0, "notes": list(task.submission.notes)}
+    return _row(task, walls.level, "ungradable", reason, results, Code())
+
+
+def failed(task: Task, error: Exception) -> dict[str, Any]:
+    """The row of a submission on which the grader itself failed."""
+    reason = f"the grader failed: {type(error).__name__}: {error}"
+    results = worth(exercises.load(task.exercise), "error")
+    return _row(task, "none", "error", reason, results, Code())
 
 
 def _row(
-    task: Task, walls: Policy, status: str, reason: str, results: list[Result]
+    task: Task, level: str, status: str, reason: str, results: list[Result], code: Code
 ) -> dict[str, Any]:
     s = task.submission
     return {
@@ -99,8 +100,11 @@ def _row(
         "max_score": round(sum(r.max_score for r in results), 6),
         "file": s.file,
         "platform_id": s.platform_id,
-        "level": walls.level,
+        "level": level,
         "tests": [r.as_json() for r in results],
+        "problems": code.problems,
+        "ignored": code.ignored,
+        "notes": [*s.notes, *code.notes],
     }
 
 

@@ -35,8 +35,7 @@ def student_page(row: Row, exercise: Exercise) -> str:
 def _hint(exercise: Exercise, test: dict[str, Any]) -> Mistake | None:
     if not test["mistake"]:
         return None
-    mistakes = {m.name: m for m in exercise.function(test["function"]).mistakes}
-    return mistakes.get(test["mistake"])
+    return exercise.function(test["function"]).named.get(test["mistake"])
 
 
 def class_page(rows: Sequence[Row], exercise: Exercise, level: str, said: str) -> str:
@@ -44,7 +43,7 @@ def class_page(rows: Sequence[Row], exercise: Exercise, level: str, said: str) -
     found = []
     for name, count in misconceptions(rows).most_common():
         function, _, mistake = name.partition(":")
-        known = {m.name: m for m in exercise.function(function).mistakes}[mistake]
+        known = exercise.function(function).named[mistake]
         found.append({"function": function, "count": count, "mistake": known})
     graded = [r for r in rows if r["status"] == "graded"]
     return _render(

@@ -13,11 +13,9 @@ from typing import Any
 
 import torch
 
-from .. import exercises
 from .._files import write_atomically
-from ..exercises.judge import worth
 from .defences import LEVELS
-from .grading import SCHEMA, Task, grade
+from .grading import SCHEMA, Task, failed, grade
 from .inside.sandbox import undumpable
 
 Row = dict[str, Any]
@@ -105,23 +103,7 @@ def _guarded(task: Task) -> Row:
     except PermissionError:
         raise
     except Exception as error:
-        results = worth(exercises.load(task.exercise), "error")
-        s = task.submission
-        return {
-            "id": s.id,
-            "exercise": task.exercise,
-            "status": "error",
-            "reason": f"the grader failed: {type(error).__name__}: {error}",
-            "score": 0.0,
-            "max_score": round(sum(r.max_score for r in results), 6),
-            "file": s.file,
-            "platform_id": s.platform_id,
-            "level": "none",
-            "tests": [r.as_json() for r in results],
-            "problems": [],
-            "ignored": 0,
-            "notes": list(s.notes),
-        }
+        return failed(task, error)
 
 
 def _here(tasks: Sequence[Task], jobs: int) -> Generator[tuple[Task, Row], None, None]:

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ..exercises.extract import MOST_BYTES
+
 SUFFIXES = (".ipynb", ".py")
 READ = (*SUFFIXES, ".zip")
-MOST_BYTES = 20 << 20  # of one file
 MOST_UNPACKED = 20 * MOST_BYTES  # of one archive, or of one student's folder
 MOST_ENTRIES = 2_000  # of one archive, or of one student's folder
 RATIO = 200  # of unpacked to packed size

@@ -1,6 +1,6 @@
 """E1: the forward chain, one step at a time."""
 
-from ..spec import Exercise
+from ..spec import Exercise, tests_of
 from . import mistakes, mistakes_chain, test_e1
 
 EXERCISE = Exercise(
@@ -14,5 +14,5 @@ EXERCISE = Exercise(
         mistakes_chain.CHAIN_VARIANCE,
         mistakes_chain.NOISY_CHAIN,
     ),
-    tests=tuple(f for name, f in vars(test_e1).items() if name.startswith("test_")),
+    tests=tests_of(test_e1),
 )

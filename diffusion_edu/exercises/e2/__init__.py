@@ -1,6 +1,6 @@
 """E2: the closed form of the forward process."""
 
-from ..spec import Exercise
+from ..spec import Exercise, tests_of
 from . import mistakes, mistakes_cosine, test_e2
 
 EXERCISE = Exercise(
@@ -14,5 +14,5 @@ EXERCISE = Exercise(
         mistakes.SNR_,
         mistakes.CHAIN_TABLES,
     ),
-    tests=tuple(f for name, f in vars(test_e2).items() if name.startswith("test_")),
+    tests=tests_of(test_e2),
 )

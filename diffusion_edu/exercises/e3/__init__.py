@@ -1,6 +1,6 @@
 """E3: the posterior of the forward process by Bayes' rule, and the trade of noise for data."""
 
-from ..spec import Exercise
+from ..spec import Exercise, tests_of
 from . import mistakes, mistakes_noise, mistakes_sample, mistakes_tables, test_e3
 
 EXERCISE = Exercise(
@@ -15,5 +15,5 @@ EXERCISE = Exercise(
         mistakes_noise.EPS_FROM_X0,
         mistakes_tables.POSTERIOR_TABLES,
     ),
-    tests=tuple(f for name, f in vars(test_e3).items() if name.startswith("test_")),
+    tests=tests_of(test_e3),
 )

@@ -1,6 +1,6 @@
 """E4: the terms of the variational bound, and what the training loss leaves of them."""
 
-from ..spec import Exercise
+from ..spec import Exercise, tests_of
 from . import mistakes, mistakes_loss, mistakes_steps, test_e4
 
 EXERCISE = Exercise(
@@ -15,5 +15,5 @@ EXERCISE = Exercise(
         mistakes_loss.BITS_PER_DIM,
         mistakes_loss.IMAGE_LOSS,
     ),
-    tests=tuple(f for name, f in vars(test_e4).items() if name.startswith("test_")),
+    tests=tests_of(test_e4),
 )

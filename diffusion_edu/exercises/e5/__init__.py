@@ -1,6 +1,6 @@
 """E5: the loss of DDPM, and training with it."""
 
-from ..spec import Exercise
+from ..spec import Exercise, tests_of
 from . import mistakes, mistakes_epoch, mistakes_pairs, mistakes_training, test_e5
 
 EXERCISE = Exercise(
@@ -17,5 +17,5 @@ EXERCISE = Exercise(
         mistakes_epoch.EMA_UPDATE,
         mistakes_pairs.V_TARGET,
     ),
-    tests=tuple(f for name, f in vars(test_e5).items() if name.startswith("test_")),
+    tests=tests_of(test_e5),
 )

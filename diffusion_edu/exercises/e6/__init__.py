@@ -1,6 +1,6 @@
 """E6: DDPM's sampler."""
 
-from ..spec import Exercise
+from ..spec import Exercise, tests_of
 from . import mistakes, mistakes_bugs, mistakes_clipped, mistakes_loops, test_e6
 
 EXERCISE = Exercise(
@@ -15,5 +15,5 @@ EXERCISE = Exercise(
         mistakes_bugs.LAST_STEPS,
         mistakes_bugs.WALK_DOWN,
     ),
-    tests=tuple(f for name, f in vars(test_e6).items() if name.startswith("test_")),
+    tests=tests_of(test_e6),
 )

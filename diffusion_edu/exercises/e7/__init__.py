@@ -1,6 +1,6 @@
 """E7: DDIM, the sampler that skips levels and needs no noise."""
 
-from ..spec import Exercise
+from ..spec import Exercise, tests_of
 from . import mistakes, mistakes_bugs, mistakes_sample, mistakes_step, test_e7
 
 EXERCISE = Exercise(
@@ -15,5 +15,5 @@ EXERCISE = Exercise(
         mistakes_bugs.LEVEL_PAIRS,
         mistakes_bugs.LEVEL_TABLES,
     ),
-    tests=tuple(f for name, f in vars(test_e7).items() if name.startswith("test_")),
+    tests=tests_of(test_e7),
 )

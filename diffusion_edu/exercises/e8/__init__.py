@@ -1,6 +1,6 @@
 """E8: what a deterministic sampler allows, to invert it and to interpolate with it."""
 
-from ..spec import Exercise
+from ..spec import Exercise, tests_of
 from . import mistakes, mistakes_mix, mistakes_noised, mistakes_path, test_e8
 
 EXERCISE = Exercise(
@@ -14,5 +14,5 @@ EXERCISE = Exercise(
         mistakes_path.INTERPOLATE,
         mistakes_noised.MIX_NOISED,
     ),
-    tests=tuple(f for name, f in vars(test_e8).items() if name.startswith("test_")),
+    tests=tests_of(test_e8),
 )

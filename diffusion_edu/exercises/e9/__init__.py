@@ -1,6 +1,6 @@
 """E9: scores, guidance, and distances that judge samples."""
 
-from ..spec import Exercise
+from ..spec import Exercise, tests_of
 from . import mistakes, mistakes_metrics, mistakes_walk, test_e9
 
 EXERCISE = Exercise(
@@ -17,5 +17,5 @@ EXERCISE = Exercise(
         mistakes_metrics.SLICED_W2,
         mistakes_walk.CONTEXT_MASK,
     ),
-    tests=tuple(f for name, f in vars(test_e9).items() if name.startswith("test_")),
+    tests=tests_of(test_e9),
 )
