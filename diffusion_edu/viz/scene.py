@@ -73,6 +73,16 @@ def slide(
     )
 
 
+def slide_seed(value: int, help: str, enabled: bool = True) -> Control:
+    """The slider of a seed: 0 to 99, or as far as it was set."""
+    return slide("seed", "seed", value, (0, max(99, value)), help, enabled)
+
+
+def note(level: Literal["error", "info"], text: str) -> dict[str, str]:
+    """A message to the reader, for ``Scene.notes``."""
+    return {"level": level, "text": text}
+
+
 @dataclass(frozen=True)
 class Axis:
     """An axis of ``Scene.curves``. ``ticks`` names the places 0, 1, 2, ... of bars."""

@@ -8,12 +8,14 @@ from typing import Any
 
 from .. import schedules
 from .._checks import check_choice
+from ..data import toy
 from ..oracles import EmpiricalOracle, MixtureOracle
 from ..prediction import Model
 from ..schedules import Schedule
 from . import datasets
 
 SHIPPED = ("swiss_roll", "moons", "gaussians", "digits", "mnist")
+POINT_NETWORKS = tuple(name for name in SHIPPED if name in toy.names())
 MODELS = ("network", "oracle")
 KNOWN = 500  # points that the oracle of a toy set without a formula knows
 ORACLE_T = 1000
@@ -66,6 +68,19 @@ def _from_file(path: str) -> tuple[Model, Schedule, str]:
     return model, schedule, str(getattr(info, "data", SHIPPED[0]))
 
 
+def with_network(
+    values: dict[str, Any], asked: dict[str, Any], networks: tuple[str, ...]
+) -> dict[str, Any]:
+    """What to change where a network is ``asked`` for and none is shipped for the data.
+
+    Whoever chose the network, among ``values``, gets data that have one; whoever chose the data
+    gets their exact denoiser.
+    """
+    if asked["model"] != "network" or asked["dataset"] in networks:
+        return {}
+    return {"dataset": networks[0]} if "model" in values else {"model": "oracle"}
+
+
 def denoiser_code(kind: str, dataset: str) -> str:
     """Python that makes ``model`` and ``schedule``."""
     if kind == "network":
@@ -94,7 +109,5 @@ def resolve(kind: str, dataset: str) -> tuple[Model, Schedule]:
         return model, schedule
     schedule = schedules.linear(ORACLE_T)
     if dataset == "gaussians":
-        from ..data import toy
-
         return MixtureOracle(*toy.gaussians_mixture(), schedule), schedule
     return EmpiricalOracle(datasets.load(dataset, KNOWN, 1), schedule), schedule

@@ -16,8 +16,8 @@ from ..gaussian import bits_per_dim
 from ..objectives import ElboTerms
 from ..prediction import Model
 from ..schedules import Schedule
-from ..viz.scene import Axis, Control, Scene, pick, slide
-from .denoisers import MODELS, SHIPPED, given, resolve, source
+from ..viz.scene import Axis, Control, Scene, pick, slide, slide_seed
+from .denoisers import MODELS, POINT_NETWORKS, given, resolve, source
 from .elbo_terms import (
     DECODERS,
     EXACT,
@@ -42,7 +42,6 @@ from .params import Param, choice, integer
 
 BUDGET = 0.06  # seconds: what a live slider may take and still feel attached to the hand
 FEWEST = 64  # draws
-NETWORKS = tuple(name for name in SHIPPED if name in toy.names())
 WEIGHTINGS = ("vlb", "simple", "min_snr")
 MAX_STEPS = 200
 DOTS = 60  # up to this many terms are drawn one by one
@@ -257,7 +256,7 @@ class ElboDecomposer(Explorer):
         asked = {"model": self.model, "dataset": self.dataset} | values
         if asked["model"] == "yours" or asked["dataset"] == EXACT:
             return values
-        if asked["model"] == "network" and asked["dataset"] in NETWORKS:
+        if asked["model"] == "network" and asked["dataset"] in POINT_NETWORKS:
             return values
         return values | ({"dataset": EXACT} if "model" in values else {"model": "network"})
 
@@ -268,7 +267,7 @@ class ElboDecomposer(Explorer):
 
     def _controls(self, state: State) -> list[Control]:
         v, h = self._values, HELP
-        sets = dict.fromkeys((EXACT, *NETWORKS, v["dataset"]))
+        sets = dict.fromkeys((EXACT, *POINT_NETWORKS, v["dataset"]))
         models = MODELS if self._given is None else ("yours", *MODELS)
         return [
             pick("dataset", "data", v["dataset"], [*sets], h["dataset"], v["model"] != "yours"),
@@ -278,7 +277,7 @@ class ElboDecomposer(Explorer):
             pick("weighting", "weights", v["weighting"], WEIGHTINGS, h["weighting"]),
             pick("decoder", "decoder", v["decoder"], DECODERS, h["decoder"]),
             slide("draws", "draws", v["draws"], (FEWEST, MAX_DRAWS), h["draws"], log=True),
-            slide("seed", "seed", v["seed"], (0, max(99, v["seed"])), h["seed"]),
+            slide_seed(v["seed"], h["seed"]),
         ]
 
     def _code(self) -> str:

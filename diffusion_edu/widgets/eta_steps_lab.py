@@ -16,8 +16,8 @@ from ..data import toy
 from ..prediction import Model
 from ..schedules import Schedule
 from ..spacing import Spacing
-from ..viz.scene import Control, Scene, pick, slide
-from .denoisers import MODELS, SHIPPED, denoiser_code, given, resolve, source
+from ..viz.scene import Control, Scene, pick, slide, slide_seed
+from .denoisers import MODELS, POINT_NETWORKS, denoiser_code, given, resolve, source, with_network
 from .eta_steps_table import (
     ETAS,
     HAT,
@@ -49,7 +49,6 @@ DRAWN = 400  # points drawn otherwise, about; distances are those of all
 SENT = 50  # steps drawn, at most: a saved page has the walks of every cell
 MOST_STEPS = 100
 SPACINGS: tuple[str, ...] = get_args(Spacing)
-NETWORKS = tuple(name for name in SHIPPED if name in toy.names())
 HELP = {
     "dataset": "The data aimed at, drawn in grey",
     "model": "A trained network, or the exact answer for some points of this data",
@@ -262,9 +261,8 @@ class EtaStepsLab(Explorer):
         """A click on the row "hat" sets the steps; data without a network get their oracle."""
         values = {k: v for k, v in values.items() if (k, v) != ("eta", HAT)}
         asked = {name: self._values[name] for name in ("model", "dataset", "steps")} | values
-        if asked["model"] == "network" and asked["dataset"] not in NETWORKS:
-            more = {"dataset": NETWORKS[0]} if "model" in values else {"model": "oracle"}
-            values, asked = values | more, asked | more
+        more = with_network(values, asked, POINT_NETWORKS)
+        values, asked = values | more, asked | more
         known = asked["model"] in (*MODELS, "yours") and asked["dataset"] in toy.names()
         T = self._denoiser(asked)[1].T if known else self._state.schedule.T
         if "steps" in values or asked["steps"] > T:
@@ -309,7 +307,7 @@ class EtaStepsLab(Explorer):
             slide("steps", "steps S", v["steps"], (1, top), h["steps"]),
             pick("spacing", "spacing", v["spacing"], SPACINGS, h["spacing"]),
             pick("metric", "distance", v["metric"], tuple(METRICS), h["metric"]),
-            slide("seed", "seed", v["seed"], (0, max(99, v["seed"])), h["seed"]),
+            slide_seed(v["seed"], h["seed"]),
         ]
 
     def _code(self) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 from .. import schedules
 from ..forward import q_sample as reference
 from ..schedules import Schedule
-from ..viz.scene import Axis, Control, Scene, pick, slide
+from ..viz.scene import Axis, Control, Scene, pick, slide, slide_seed
 from . import datasets
 from .explorer import Explorer, short
 from .learner import Learner, LearnerError, bad_values
@@ -157,42 +157,22 @@ class ForwardExplorer(Explorer):
         return state
 
     def _fit(self, values: dict[str, Any]) -> dict[str, Any]:
-        fitted = dict(values)
-        T = fitted.get("T", self.T)
-        for name, high in (("beta_1", first_beta_limit(T)), ("beta_T", last_beta_limit(T))):
-            beta = fitted.get(name, self._values[name])
-            if beta is not None:
-                fitted[name] = min(max(beta, LOWEST), high)
-        return fitted
+        return fit_betas(values, self._values)
 
     def _controls(self, state: State) -> list[Control]:
-        v, h, T, beta = self._values, HELP, state.schedule.T, state.schedule.beta
-        first, last = (LOWEST, first_beta_limit(T)), (LOWEST, last_beta_limit(T))
-        free = v["schedule"] in WITH_BETAS
+        v, h = self._values, HELP
         return [
             pick("dataset", "data", v["dataset"], datasets.names(), h["dataset"]),
             pick("schedule", "schedule", v["schedule"], SCHEDULES, h["schedule"]),
-            slide("T", "steps T", T, (1, MAX_T), h["T"]),
-            slide(
-                "beta_1",
-                "first step, beta_1",
-                _rounded(beta[1]),
-                first,
-                h["beta_1"],
-                free,
-                log=True,
-            ),
-            slide(
-                "beta_T", "last step, beta_T", _rounded(beta[T]), last, h["beta_T"], free, log=True
-            ),
+            slide("T", "steps T", state.schedule.T, (1, MAX_T), h["T"]),
+            *slide_betas(state.schedule, v["schedule"]),
             pick("shrink", "factor sqrt(1 - beta)", v["shrink"], ("on", "off"), h["shrink"]),
-            slide("seed", "seed", v["seed"], (0, max(99, v["seed"])), h["seed"]),
+            slide_seed(v["seed"], h["seed"]),
         ]
 
     def _code(self) -> str:
         v = self._values
         eps = datasets.noise_seed(v["seed"], 0)
-        made = f"de.{v['schedule']}({_arguments(v)})"
         jump = "de.q_sample(x0, {t}, eps, schedule)"
         if v["shrink"] == "off":
             jump = "x0 + schedule.beta[: {t} + 1].sum().sqrt() * eps"
@@ -200,7 +180,7 @@ class ForwardExplorer(Explorer):
             f"import torch\nimport diffusion_edu as de\n\n"
             f"{datasets.code(v['dataset'], v['n'], v['seed'])}\n"
             f"eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed({eps}))\n"
-            f"schedule = {made}\nx_t = {jump}\n"
+            f"schedule = {schedule_code(v)}\nx_t = {jump}\n"
         )
 
     def _scene(self, state: State) -> Scene:
@@ -243,6 +223,38 @@ def last_beta_limit(T: int) -> float:
     every schedule and T.
     """
     return min(0.999, 100 / T)
+
+
+def fit_betas(values: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """``values`` with the betas, theirs or those of ``now``, where their sliders reach."""
+    fitted = dict(values)
+    T = fitted.get("T", now["T"])
+    for name, high in (("beta_1", first_beta_limit(T)), ("beta_T", last_beta_limit(T))):
+        beta = fitted.get(name, now[name])
+        if beta is not None:
+            fitted[name] = min(max(beta, LOWEST), high)
+    return fitted
+
+
+def slide_betas(schedule: Schedule, kind: str) -> list[Control]:
+    """Sliders of beta_1 and beta_T, for the schedules that have them."""
+    T, free = schedule.T, kind in WITH_BETAS
+    ends = {
+        "beta_1": ("first step, beta_1", 1, first_beta_limit(T)),
+        "beta_T": ("last step, beta_T", T, last_beta_limit(T)),
+    }
+    return [
+        slide(n, label, _rounded(schedule.beta[t]), (LOWEST, high), HELP[n], free, log=True)
+        for n, (label, t, high) in ends.items()
+    ]
+
+
+def schedule_code(values: dict[str, Any]) -> str:
+    """Python for ``make_schedule``."""
+    betas = ("beta_1", "beta_T") if values["schedule"] in WITH_BETAS else ()
+    given = {n: values[n] for n in ("T", *betas) if values[n] is not None}
+    arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
+    return f"de.{values['schedule']}({arguments})"
 
 
 def make_schedule(name: str, T: int, beta_1: float | None, beta_T: float | None) -> Schedule:
@@ -318,14 +330,6 @@ def _text(state: State) -> list[str]:
 
 def _order(x0: Tensor) -> tuple[Tensor, list[int]]:
     return datasets.by_colour(x0) if x0.ndim == 2 else (torch.arange(len(x0)), [])
-
-
-def _arguments(values: dict[str, Any]) -> str:
-    """Of the schedule's constructor."""
-    free = values["schedule"] in WITH_BETAS
-    betas = ("beta_1", "beta_T") if free else ()
-    given = {n: values[n] for n in ("T", *betas) if values[n] is not None}
-    return ", ".join(f"{name}={value!r}" for name, value in given.items())
 
 
 def _picture(

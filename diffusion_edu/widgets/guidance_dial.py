@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data import images
 from ..evaluation.features import crop
 from ..schedules import Schedule
-from ..viz.scene import Axis, Control, Handle, Scene, pick, slide
+from ..viz.scene import Axis, Control, Handle, Scene, pick, slide, slide_seed
 from . import datasets
 from .explorer import Explorer
 from .guidance_scores import (
@@ -237,7 +237,7 @@ class GuidanceDial(Explorer):
             pick("model", "network", v["model"], models, h["model"]),
             slide("steps", "steps", v["steps"], (1, MAX_STEPS), h["steps"]),
             slide("eta", "eta", v["eta"], (0, 1), h["eta"], step=0.01),
-            slide("seed", "seed", v["seed"], (0, max(99, v["seed"])), h["seed"]),
+            slide_seed(v["seed"], h["seed"]),
         ]
 
     # ---- measuring -------------------------------------------------------------------------------

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ..prediction import Model
 from ..schedules import Schedule
-from ..viz.scene import Axis, Control, Scene, pick, slide
+from ..viz.scene import Axis, Control, Scene, pick, slide, slide_seed
 from . import datasets
-from .denoisers import KNOWN, MODELS, SHIPPED, denoiser_code, given, resolve, source
+from .denoisers import KNOWN, MODELS, SHIPPED, denoiser_code, given, resolve, source, with_network
 from .explorer import Explorer, nearest
 from .invert_paths import (
     AT_ONCE,
@@ -282,9 +282,7 @@ class InvertAndMix(Explorer):
             top = self._state.schedule.T
             values = values | {"steps": min(max(values["steps"], 1), top)}
         asked = {"model": self.model, "dataset": self.dataset} | values
-        if asked["model"] != "network" or asked["dataset"] in NETWORKS:
-            return values
-        return values | ({"dataset": NETWORKS[0]} if "model" in values else {"model": "oracle"})
+        return values | with_network(values, asked, NETWORKS)
 
     def _act(self, action: str) -> None:
         """Measure the round trips that are missing, in a thread."""
@@ -328,7 +326,7 @@ class InvertAndMix(Explorer):
             ),
             pick("dataset", "data", v["dataset"], [*sets], h["dataset"], v["model"] != "yours"),
             pick("model", "denoiser", v["model"], models, h["model"]),
-            slide("seed", "seed", v["seed"], (0, max(99, v["seed"])), h["seed"]),
+            slide_seed(v["seed"], h["seed"]),
         ]
 
     def _code(self) -> str:

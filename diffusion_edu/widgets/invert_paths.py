@@ -14,7 +14,7 @@ from ..prediction import Model
 from ..sampling import ddim, invert, sample, slerp
 from ..schedules import Schedule
 from ..spacing import timesteps
-from ..viz.scene import Axis, Handle, Scene
+from ..viz.scene import Axis, Handle, Scene, note
 from . import datasets
 from .explorer import nearest
 from .learner import Learner, LearnerError, bad_values
@@ -206,10 +206,10 @@ def run_slerp(learner: Learner, model: Model, state: State, hurry: bool) -> None
     try:
         late = learner.over(state.times, call, hurry)
     except LearnerError as error:
-        state.notes.append(_note("error", f"At \u03bb = {state.times[len(rows)]:g}: {error}"))
+        state.notes.append(note("error", f"At \u03bb = {state.times[len(rows)]:g}: {error}"))
         return
     if late:
-        state.notes.append(_note("error", late))
+        state.notes.append(note("error", late))
         if not rows:
             return
     every = torch.stack(rows)
@@ -235,15 +235,15 @@ def _pairs(latents: Tensor) -> tuple[Tensor, Tensor]:
 
 def _verdict(learner: Learner, every: Tensor, exact: Tensor, state: State) -> dict[str, str]:
     if bad := bad_values(every[:, :-1], state.times, learner):  # type: ignore[arg-type]
-        return _note("error", bad.replace(" t = ", " \u03bb = "))
+        return note("error", bad.replace(" t = ", " \u03bb = "))
     if not every.isfinite().all():
         where = "where a and b are parallel: sin(theta) is 0 there"
-        return _note("error", f"your slerp gives NaN or infinity {where}")
+        return note("error", f"your slerp gives NaN or infinity {where}")
     off = (every - exact).abs().flatten(1).amax(1)
     worst = int(off.argmax())
     state.difference = float(off[worst])
     said = _compared("slerp", state.difference)
-    return _note("info", f"{said}, at \u03bb = {state.times[worst]:g}")
+    return note("info", f"{said}, at \u03bb = {state.times[worst]:g}")
 
 
 def run_invert(learner: Learner, model: Model, state: State, hurry: bool) -> None:
@@ -258,27 +258,23 @@ def run_invert(learner: Learner, model: Model, state: State, hurry: bool) -> Non
     try:
         late = learner.over([0], call, hurry)
     except LearnerError as error:
-        state.notes.append(_note("error", str(error)))
+        state.notes.append(note("error", str(error)))
         return
     if late or not got[0].isfinite().all():
         text = late or "your invert gives NaN or infinity; those points are not drawn"
-        state.notes.append(_note("error", text))
+        state.notes.append(note("error", text))
     if got:
         state.mine_latents = got[0][:2]
         *_, end = invert(model, x0, state.schedule, taus)
         off = float((got[0] - end.x_s).abs().max())
         if math.isfinite(off):
             state.difference = max(off, state.difference or 0.0)
-            state.notes.append(_note("info", _compared("invert", off)))
+            state.notes.append(note("info", _compared("invert", off)))
 
 
 def _compared(role: str, off: float) -> str:
     how = "agrees with" if off < AGREES else "differs from"
     return f"your {role} {how} the reference: largest difference {off:.2g}"
-
-
-def _note(level: str, text: str) -> dict[str, str]:
-    return {"level": level, "text": text}
 
 
 # ---- pictures ----------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from ..metrics import (
     sliced_wasserstein2,
 )
 from ..schedules import Schedule, linear
+from ..viz.scene import note
 from . import datasets
 from .learner import Learner, LearnerError
 
@@ -361,10 +362,10 @@ def run_learner(learner: Learner, state: State, against: str, hurry: bool) -> No
             hurry,
         )
     except LearnerError as error:
-        state.notes = [_note("error", f"At amount {state.times[len(mine)]:g}: {error}")]
+        state.notes = [note("error", f"At amount {state.times[len(mine)]:g}: {error}")]
         return
     if late:
-        state.notes = [_note("error", late)]
+        state.notes = [note("error", late)]
     if not mine:
         return
     known = torch.stack(mine)
@@ -383,15 +384,11 @@ def _verdict(learner: Learner, state: State, against: str) -> dict[str, str]:
         what = "NaN" if state.mine.isnan().any() else "infinity"
         where = f"first at amount {state.times[int(bad[0])]:g}"
         text = f"your {learner.role} gives {what} at {len(bad)} of {len(state.times)} amounts"
-        return _note("error", f"{text}, {where}; those are not drawn")
+        return note("error", f"{text}, {where}; those are not drawn")
     worst = max(range(len(state.times)), key=state.differences.__getitem__)
     largest = f"{state.differences[worst]:.2g}, at amount {state.times[worst]:g}"
     # float32 is allowed for; one part in 10,000 is far below the smallest mistake.
     allowed = 1e-5 + 1e-4 * state.values[against].abs()
     agrees = bool((torch.tensor(state.differences) <= allowed).all())
     how = "agrees with" if agrees else "differs from"
-    return _note("info", f"your {learner.role} {how} {against}: largest difference {largest}")
-
-
-def _note(level: str, text: str) -> dict[str, str]:
-    return {"level": level, "text": text}
+    return note("info", f"your {learner.role} {how} {against}: largest difference {largest}")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..data import toy
-from ..viz.scene import Axis, Control, Scene, pick, slide
+from ..viz.scene import Axis, Control, Scene, pick, slide, slide_seed
 from .explorer import Explorer, nearest, short
 from .metric_bars import (
     CLEAN,
@@ -194,7 +194,7 @@ class MetricLab(Explorer):
             pick("flaw", "flaw", v["flaw"], tuple(FLAWS), h["flaw"]),
             slide("n", "samples n", v["n"], (LEAST, MOST), h["n"], log=True),
             slide("bandwidth", "bandwidth", v["bandwidth"], BANDWIDTHS, h["bandwidth"], log=True),
-            slide("seed", "seed", v["seed"], (0, max(99, v["seed"])), h["seed"]),
+            slide_seed(v["seed"], h["seed"]),
             *(yours if self._learner is not None else []),
         ]
 

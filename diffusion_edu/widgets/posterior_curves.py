@@ -14,6 +14,7 @@ from ..forward import q_marginal, q_sample, q_step
 from ..gaussian import Gaussian
 from ..posterior import ddim_sigma, q_posterior, q_sigma
 from ..schedules import Schedule
+from ..viz.scene import note
 from . import datasets
 from .forward import make_schedule
 from .learner import Learner, LearnerError, bad_values
@@ -214,10 +215,10 @@ def run_learner(learner: Learner, state: State, values: dict[str, Any], hurry: b
         late = learner.over(state.times, call, hurry)
     except LearnerError as error:
         t = state.times[len(mine)]
-        state.notes, state.differences = [_note("error", f"At t = {t}: {error}")], []
+        state.notes, state.differences = [note("error", f"At t = {t}: {error}")], []
         return
     if late:
-        state.notes = [_note("error", late)]
+        state.notes = [note("error", late)]
     if not mine:
         return
     missing = [torch.full_like(mine[0], math.nan)] * (len(state.times) - len(mine))
@@ -229,21 +230,17 @@ def run_learner(learner: Learner, state: State, values: dict[str, Any], hurry: b
 
 def _verdict(learner: Learner, state: State, every: Tensor) -> dict[str, str]:
     if bad := bad_values(every, state.times, learner):
-        return _note("error", bad)
+        return note("error", bad)
     negative = (every[:, :, 1] < 0).flatten(1).any(1)
     if negative.any():
         first = state.times[int(negative.nonzero()[0])]
-        return _note("error", f"your q_posterior gives a negative variance, first at t = {first}")
+        return note("error", f"your q_posterior gives a negative variance, first at t = {first}")
     worst = max(range(len(state.times)), key=state.differences.__getitem__)
     largest = f"{state.differences[worst]:.2g}, at t = {state.times[worst]}"
     agrees = state.differences[worst] < 1e-5
     how = "agrees with the reference" if agrees else "differs from the reference"
     text = f"your q_posterior {how}: largest difference of mean and variance {largest}"
-    return _note("info", text)
-
-
-def _note(level: str, text: str) -> dict[str, str]:
-    return {"level": level, "text": text}
+    return note("info", text)
 
 
 def density_of_mine(mine: Tensor, x: Tensor, peak: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..prediction import Model, batch_time
 from ..sampling import sample
 from ..schedules import Schedule
-from ..viz.scene import Control, Scene, pick, slide
+from ..viz.scene import Control, Scene, pick, slide, slide_seed
 from . import datasets
 from .denoisers import KNOWN, MODELS, SHIPPED, denoiser_code, given, resolve, source
 from .explorer import Explorer, nearest, short
@@ -206,7 +206,7 @@ class ReverseExplorer(Explorer):
             pick("sampler", "sampler", v["sampler"], SAMPLERS, h["sampler"]),
             slide("eta", "eta", v["eta"], (0, 1), h["eta"], v["sampler"] == "ddim", step=0.01),
             slide("steps", "steps", v["steps"], (1, top), h["steps"]),
-            slide("seed", "seed", v["seed"], (0, max(99, v["seed"])), h["seed"]),
+            slide_seed(v["seed"], h["seed"]),
             pick("ghost", "prediction", v["ghost"], ("off", "on"), h["ghost"]),
             pick("tails", "tails", v["tails"], ("off", "on"), h["tails"]),
         ]

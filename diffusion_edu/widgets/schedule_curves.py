@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..forward import forward_chain, q_marginal, q_sample
 from ..schedules import Schedule, respace
+from ..viz.scene import note
 from . import datasets
 from .learner import Learner, LearnerError, bad_values
 
@@ -182,11 +183,11 @@ def run_table(learner: TableLearner, state: State, hurry: bool) -> Schedule | No
     except LearnerError as error:
         late = str(error)
     if late or not found:
-        state.notes.append(_note("error", late or ""))
+        state.notes.append(note("error", late or ""))
         return None
     state.mine = found[0]
     if bad := bad_values(state.mine[:, None], range(T + 1), learner):
-        state.notes.append(_note("error", bad))
+        state.notes.append(note("error", bad))
         return None
     return _judge(learner, state, state.mine)
 
@@ -205,10 +206,10 @@ def _judge(learner: TableLearner, state: State, mine: Tensor) -> Schedule | None
         schedule = Schedule(mine, "yours")
     except ValueError as error:
         text = f"your {learner.role} is no schedule: {error}\n{largest} (to {other.name})"
-        state.notes.append(_note("error", text))
+        state.notes.append(note("error", text))
         return None
     how = "agrees with" if state.difference < AGREES else "differs from"
-    state.notes.append(_note("info", f"your {learner.role} {how} {other.name}: {largest}"))
+    state.notes.append(note("info", f"your {learner.role} {how} {other.name}: {largest}"))
     return schedule if learner.of_betas else None
 
 
@@ -226,10 +227,10 @@ def run_jump(learner: Learner, state: State, schedule: Schedule, hurry: bool) ->
     try:
         late = learner.over(state.times, call, hurry)
     except LearnerError as error:
-        state.notes.append(_note("error", f"At t = {state.times[len(mine)]}: {error}"))
+        state.notes.append(note("error", f"At t = {state.times[len(mine)]}: {error}"))
         return
     if late:
-        state.notes.append(_note("error", late))
+        state.notes.append(note("error", late))
     if not mine:
         return
     missing = [torch.full_like(state.x0, math.nan)] * (len(state.times) - len(mine))
@@ -240,12 +241,8 @@ def run_jump(learner: Learner, state: State, schedule: Schedule, hurry: bool) ->
 
 def _verdict(learner: Learner, state: State) -> Note:
     if bad := bad_values(state.jump, state.times, learner):
-        return _note("error", bad)
+        return note("error", bad)
     worst = max(range(len(state.off)), key=state.off.__getitem__)
     how = "agrees with" if state.off[worst] < AGREES else "differs from"
     largest = f"largest difference {state.off[worst]:.2g}, at t = {state.times[worst]}"
-    return _note("info", f"your {learner.role} {how} the reference: {largest}")
-
-
-def _note(level: str, text: str) -> Note:
-    return {"level": level, "text": text}
+    return note("info", f"your {learner.role} {how} the reference: {largest}")

@@ -11,18 +11,17 @@ from torch import Tensor
 
 from ..data import toy
 from ..schedules import Schedule
-from ..viz.scene import Axis, Control, Scene, pick, slide
+from ..viz.scene import Axis, Control, Scene, pick, slide, slide_seed
 from . import datasets
 from .explorer import Explorer, short
 from .forward import HELP as FORWARD_HELP
 from .forward import (
-    LOWEST,
     MAX_T,
     SCHEDULES,
-    WITH_BETAS,
-    first_beta_limit,
-    last_beta_limit,
+    fit_betas,
     make_schedule,
+    schedule_code,
+    slide_betas,
 )
 from .learner import Learner
 from .params import Param, choice, integer, number
@@ -214,39 +213,26 @@ class ScheduleLab(Explorer):
         return state.times[len(state.times) // 8] if t is None else super()._time(t, state)
 
     def _fit(self, values: dict[str, Any]) -> dict[str, Any]:
-        fitted = dict(values)
-        T = fitted.get("T", self.T)
-        for name, high in (("beta_1", first_beta_limit(T)), ("beta_T", last_beta_limit(T))):
-            beta = fitted.get(name, self._values[name])
-            if beta is not None:
-                fitted[name] = min(max(beta, LOWEST), high)
-        return fitted
+        return fit_betas(values, self._values)
 
     def _controls(self, state: State) -> list[Control]:
-        v, h, T, beta = self._values, HELP, state.schedule.T, state.schedule.beta
-        first, last = (LOWEST, first_beta_limit(T)), (LOWEST, last_beta_limit(T))
-        b1, bT = (float(f"{float(beta[t]):.3g}") for t in (1, T))
-        free = v["schedule"] in WITH_BETAS
+        v, h = self._values, HELP
         return [
             pick("schedule", "schedule", v["schedule"], SCHEDULES, h["schedule"]),
             pick("against", "against", v["against"], (*SCHEDULES, NONE), h["against"]),
-            slide("T", "steps T", T, (1, MAX_T), h["T"]),
-            slide("beta_1", "first step, beta_1", b1, first, h["beta_1"], free, log=True),
-            slide("beta_T", "last step, beta_T", bT, last, h["beta_T"], free, log=True),
+            slide("T", "steps T", state.schedule.T, (1, MAX_T), h["T"]),
+            *slide_betas(state.schedule, v["schedule"]),
             pick("dataset", "data", v["dataset"], toy.names(), h["dataset"]),
-            slide("seed", "seed", v["seed"], (0, max(99, v["seed"])), h["seed"]),
+            slide_seed(v["seed"], h["seed"]),
         ]
 
     def _code(self) -> str:
         v, seed = self._values, self._values["seed"]
-        betas = ("beta_1", "beta_T") if v["schedule"] in WITH_BETAS else ()
-        given = {k: v[k] for k in ("T", *betas) if v[k] is not None}
-        arguments = ", ".join(f"{k}={value!r}" for k, value in given.items())
         one, every = (datasets.noise_seed(seed, draw) for draw in (0, 1))
         return (
             f"import torch\nimport diffusion_edu as de\n\n"
             f"{datasets.code(v['dataset'], v['n'], seed)}\n"
-            f"schedule, t = de.{v['schedule']}({arguments}), {{t}}\n"
+            f"schedule, t = {schedule_code(v)}, {{t}}\n"
             f"alpha_bar, snr = schedule.alpha_bar[t], schedule.snr[t]\n\n"
             f"z = torch.randn(({v['T']}, *x0.shape), "
             f"generator=torch.Generator().manual_seed({every}))\n"

@@ -15,9 +15,18 @@ from torch import Tensor
 from ..data import toy
 from ..prediction import Model
 from ..schedules import Schedule
-from ..viz.scene import Control, Handle, Scene, pick, slide
+from ..viz.scene import Control, Handle, Scene, pick, slide, slide_seed
 from . import datasets
-from .denoisers import KNOWN, MODELS, SHIPPED, denoiser_code, given, resolve, source
+from .denoisers import (
+    KNOWN,
+    MODELS,
+    POINT_NETWORKS,
+    denoiser_code,
+    given,
+    resolve,
+    source,
+    with_network,
+)
 from .explorer import Explorer, nearest, short
 from .learner import Learner
 from .params import Param, choice, integer, number
@@ -39,7 +48,6 @@ from .score_maps import (
 )
 
 BUDGET = 0.06  # seconds: what a live slider may take and still feel attached to the hand
-NETWORKS = tuple(name for name in SHIPPED if name in toy.names())
 RIDES = ("ode", "sde", "langevin")
 MAX_STEPS = 100
 DEPTH = 8.0  # log-densities this far below the highest are the darkest
@@ -261,9 +269,7 @@ class ScoreField(Explorer):
     def _fit(self, values: dict[str, Any]) -> dict[str, Any]:
         """Data without a shipped network get their exact score, and the other way round."""
         asked = {"model": self.model, "dataset": self.dataset} | values
-        if asked["model"] != "network" or asked["dataset"] in NETWORKS:
-            return values
-        return values | ({"dataset": NETWORKS[0]} if "model" in values else {"model": "oracle"})
+        return values | with_network(values, asked, POINT_NETWORKS)
 
     def _controls(self, state: State) -> list[Control]:
         v, h, span = self._values, HELP, (-datasets.EXTENT, datasets.EXTENT)
@@ -275,9 +281,7 @@ class ScoreField(Explorer):
             slide("steps", "steps", v["steps"], (1, MAX_STEPS), h["steps"]),
             slide("px", "particle, across", v["px"], span, h["px"], step=0.02),
             slide("py", "particle, up", v["py"], span, h["py"], step=0.02),
-            slide(
-                "seed", "seed", v["seed"], (0, max(99, v["seed"])), h["seed"], v["ride"] != "ode"
-            ),
+            slide_seed(v["seed"], h["seed"], v["ride"] != "ode"),
         ]
 
     def _code(self) -> str:

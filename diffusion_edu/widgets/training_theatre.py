@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..data import toy
 from ..prediction import Kind
-from ..viz.scene import Control, Scene, pick, slide
+from ..viz.scene import Control, Scene, pick, slide, slide_seed
 from . import datasets
 from .explorer import Explorer, nearest
 from .jobs import Cancelled, Job
@@ -296,7 +296,7 @@ class TrainingTheatre(Explorer):
             pick("predicts", "predicts", v["predicts"], PREDICTS, h["predicts"]),
             pick("weights", "weights", v["weights"], WEIGHTS, h["weights"]),
             slide("rate", "learning rate", v["rate"], RATES, h["rate"], step=1e-5, log=True),
-            slide("seed", "seed", v["seed"], (0, max(99, v["seed"])), h["seed"]),
+            slide_seed(v["seed"], h["seed"]),
         ]
 
     def _code(self) -> str:
