@@ -62,6 +62,7 @@ _LAZY = {
     "ScoreField": "diffusion_edu.widgets:ScoreField",
     "TrainingTheatre": "diffusion_edu.widgets:TrainingTheatre",
     "exercises": "diffusion_edu.exercises",
+    "lectures": "diffusion_edu.lectures",
     "check": "diffusion_edu.exercises.checking:check",
 }
 

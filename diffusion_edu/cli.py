@@ -1,4 +1,4 @@
-"""The command line: diffusion-edu lab | train | sample | evaluate | table | data | info."""
+"""The command line: diffusion-edu lab | lectures | exercise | grade | train | sample | ..."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .data.commands import app as data_app
 from .evaluation.commands import evaluate, train_classifier
 from .evaluation.table_command import table
 from .grading.commands import doctor, exercise_app, grade, gradescope_zip
+from .lectures.commands import lectures_app
 from .training.commands import train
 
 __all__ = ["app", "main"]
@@ -31,6 +32,7 @@ app = typer.Typer(
 for command in (train, evaluate, table, train_classifier, grade, doctor, gradescope_zip):
     app.command()(command)
 app.add_typer(exercise_app)
+app.add_typer(lectures_app)
 app.add_typer(data_app)
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ from .files import find, is_official, read
 from .location import data_dir
 from .sources import SOURCES, Source
 
-__all__ = ["ImageSet", "load", "names", "to_float", "to_uint8"]
+__all__ = ["ImageSet", "load", "names", "tint", "to_float", "to_uint8"]
 
 _TEST = 360  # digits: the last 360 of the 1,797 are for testing
+_HUES = 12  # colour_digits: so many hues of each training digit
+BUILT_IN = ("digits", "colour_digits")  # nothing to download
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class ImageSet:
 
 def names() -> tuple[str, ...]:
     """Names that ``load`` accepts."""
-    return ("digits", *SOURCES)
+    return (*BUILT_IN, *SOURCES)
 
 
 def load(
@@ -55,6 +58,10 @@ def load(
     mapped to round(255 v/16). The last 360 are the test split, by position and not at random:
     neighbours in the file were often written by the same hand, which a random split would put on
     both sides.
+
+    "colour_digits": the same digits as light of one hue on black, 3 x 8 x 8 (see ``tint``): each
+    training digit in 12 hues evenly spaced from a random first one (17,244 images), each test digit
+    in one random hue (360). The mean of the three channels is half the digit whatever the hue.
 
     "mnist", "fashion_mnist" (60,000 + 10,000, 1 x 28 x 28), "cifar10" (50,000 + 10,000,
     3 x 32 x 32): read from the data directory, downloaded into it when they are not there. A
@@ -75,8 +82,8 @@ def load(
     """
     check_choice(name, names(), "image data set")
     check_choice(split, ["train", "test", "all"], "split")
-    if name == "digits":
-        return _digits(split)
+    if name in BUILT_IN:
+        return _digits(split) if name == "digits" else _colour_digits(split)
     source, base = SOURCES[name], data_dir(root)
     images, labels, other = [], [], []
     for one in ["train", "test"] if split == "all" else [split]:
@@ -94,10 +101,17 @@ def load(
     return ImageSet(_join(images), _join(labels), source.classes, not other)
 
 
+def mnist_sample() -> Tensor:
+    """Ten digits of MNIST's test set, the first of each class: (10, 1, 28, 28) uint8. Shipped."""
+    from safetensors.torch import load_file
+
+    return load_file(Path(__file__).parent / "mnist_sample.safetensors")["images"]
+
+
 def is_here(name: str, split: str = "train", root: str | Path | None = None) -> bool:
     """Whether ``load`` would find the files of a set without a download. They are not read."""
     check_choice(name, names(), "image data set")
-    if name == "digits":
+    if name in BUILT_IN:
         return True
     source = SOURCES[name]
     return find(source, data_dir(root), source.splits[split][1]) is not None
@@ -136,6 +150,35 @@ def _digits(split: str) -> ImageSet:
     cut = len(images) - _TEST
     part = {"train": slice(cut), "test": slice(cut, None), "all": slice(None)}[split]
     return ImageSet(images[part].clone(), labels[part].clone(), tuple("0123456789"))
+
+
+def _colour_digits(split: str) -> ImageSet:
+    if split == "all":
+        both = _colour_digits("train"), _colour_digits("test")
+        images, labels = (_join([getattr(s, f) for s in both]) for f in ("images", "labels"))
+        return ImageSet(images, labels, both[0].classes)
+    gray, count = _digits(split), _HUES if split == "train" else 1
+    first = torch.rand(len(gray), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    hue = (first[:, None] + torch.arange(count) / count) % 1
+    images = tint(gray.images.expand(-1, count, -1, -1).flatten(0, 1)[:, None], hue.flatten())
+    return ImageSet(images, gray.labels.repeat_interleave(count), gray.classes)
+
+
+def tint(images: Tensor, hue: Tensor) -> Tensor:
+    r"""Gray images as light of one hue on black: channel c is (1 + cos 2 pi(hue - c/3))/2 of v.
+
+    The three cosines add up to 0: the mean of the channels is v/2 for every hue, so a gray picture
+    of this kind says nothing about the hue it had. Hue 0 is red, 1/3 green, 2/3 blue.
+
+    Args:
+        images: (N, 1, H, W) uint8.
+        hue: (N,) floating, in turns: 1 is once around.
+
+    Returns:
+        (N, 3, H, W) uint8.
+    """
+    angle = 2 * math.pi * (hue[:, None] - torch.arange(3) / 3)
+    return (images * ((1 + angle.cos()) / 2)[..., None, None]).round().to(torch.uint8)
 
 
 def to_float(images: Tensor) -> Tensor:
