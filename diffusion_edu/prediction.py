@@ -31,7 +31,7 @@ def predict(kind: Kind, output: Tensor, x_t: Tensor, t: Time, schedule: Schedule
 
     With a = sqrt(alpha_bar_t), b = sqrt(1 - alpha_bar_t), so that x_t = a x0 + b eps:
 
-        x0    = (x_t - b eps) / a          DDPM eq. 15
+        x0    = (x_t - b eps) / a          DDPM eq. 15, DDIM eq. 9
         eps   = (x_t - a x0) / b
         v     = a eps - b x0               Salimans & Ho (2202.00512) sec. 4
         score = -eps / b                   the gradient of log q(x_t); Song et al. (2011.13456)

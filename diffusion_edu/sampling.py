@@ -75,7 +75,8 @@ def reverse_step(
 
     variance="eta":    std = sigma.  eta = 0 is DDIM, eta = 1 is DDPM with beta_tilde.
     variance="large":  std = sqrt(1 - alpha_bar_t/alpha_bar_s), DDIM's sigma-hat, with the mean of
-                       eta = 1; for s = t-1 this is DDPM with sigma^2 = beta_t. ``eta`` is not used.
+                       eta = 1; for s = t-1 this is DDPM with sigma^2 = beta_t (DDPM eq. 11). ``eta``
+                       is not used.
 
     No noise is added by the last step (s = 0), whatever the variance.
 
@@ -190,11 +191,14 @@ def ddpm(
     sigma2: Literal["beta", "beta_tilde"] = "beta",
     **options: Any,
 ) -> Tensor:
-    """Ancestral sampling, DDPM Algorithm 2: T steps, or fewer on the respaced chain. Returns x_0.
+    """Ancestral sampling, DDPM Algorithm 2 (DDPM eq. 11): T steps, or fewer on the respaced chain.
 
     Args:
         sigma2: variance of the added noise, beta_t or beta_tilde_t (DDPM sec. 3.2).
         options: clip, kind, generator, noise as for ``sample``.
+
+    Returns:
+        x_0 (B, *D).
     """
     check_choice(sigma2, ("beta", "beta_tilde"), "sigma2")
     variance: Variance = "large" if sigma2 == "beta" else "eta"
@@ -270,7 +274,7 @@ def invert(
     *,
     kind: Kind = "eps",
 ) -> Iterator[Step]:
-    r"""From data to its latent: DDIM's eta = 0 step run upwards (DDIM sec. 4.3, eq. 14).
+    r"""From data to its latent: DDIM's eta = 0 step run upwards (DDIM sec. 4.3, DDIM eq. 14).
 
     x_s = sqrt(alpha_bar_s) x0_hat + sqrt(1 - alpha_bar_s) eps_hat, from level t to the next s > t,
     with eps_hat read at the level being left. At level 0, where no network is defined, it is read

@@ -321,7 +321,7 @@ def zero_terminal_snr(schedule: Schedule) -> Schedule:
 
 
 def respace(schedule: Schedule, taus: Tensor | Sequence[int]) -> Schedule:
-    """The shorter chain that visits only the levels ``taus`` (improved DDPM sec. 4).
+    """The shorter chain that visits only the levels ``taus`` (improved DDPM eq. 19).
 
     Its alpha_bar are the old ones at taus, so its betas are recomputed from alpha_bar:
     beta'_i = 1 - alpha_bar_{tau_i} / alpha_bar_{tau_{i-1}}. Reading the old ``beta[tau]`` is a bug.

@@ -91,7 +91,8 @@ def clouds(
         if behind is not None:
             axis.scatter(*_array(behind).T, s=size, c="#c8c8c8", lw=0)
         hue = COLOURS[0] if colour is None else _array(colour)
-        axis.scatter(*_array(cloud).T, s=size, c=hue, cmap="cividis", lw=0)
+        shades = None if colour is None else "cividis"  # matplotlib warns of one it does not use
+        axis.scatter(*_array(cloud).T, s=size, c=hue, cmap=shades, lw=0)
         axis.set(xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[], aspect="equal")
         axis.set_title(title, fontsize=10)
     return Picture(figure, "Clouds of points: " + "; ".join(titles))
