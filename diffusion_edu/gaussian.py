@@ -75,14 +75,12 @@ class Gaussian:
     def __post_init__(self) -> None:
         check_float(mean=self.mean, var=self.var)
         try:
-            fits = torch.broadcast_shapes(self.mean.shape, self.var.shape) == self.mean.shape
-        except RuntimeError:
-            fits = False
-        if not fits:
+            self.var.expand(self.mean.shape)  # torch.broadcast_shapes would import sympy: a second
+        except RuntimeError as error:
             raise ValueError(
                 f"var must broadcast to mean: got var {tuple(self.var.shape)} and mean "
                 f"{tuple(self.mean.shape)}; use shape (B, 1, ..., 1)"
-            )
+            ) from error
         if not (self.var >= 0).all():
             bad = self.var[~(self.var >= 0)][0].item()
             raise ValueError(f"var must be >= 0, got {bad}: pass a variance, not its logarithm")

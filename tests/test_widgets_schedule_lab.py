@@ -536,3 +536,14 @@ def test_a_change_is_quick(record_property: Any) -> None:
         ask(explorer, beta_T=0.1 + 0.01 * k)
     record_property("change_s", (time.thread_time() - start) / 5)
     assert explorer.beta_T == pytest.approx(0.14)
+
+
+@pytest.mark.parametrize("make", [de.ForwardExplorer, de.ScheduleLab])
+def test_sliders_of_betas_hold_what_they_show(make):
+    """Also for T = 1, whose only step is the last: beta_1 has nothing to move there."""
+    for T in (1, 2, 50, 1000):
+        controls = {c.name: c for c in make(T=T).scene().controls}
+        for name in ("beta_1", "beta_T"):
+            low, high = controls[name].low, controls[name].high
+            assert low <= controls[name].value <= high
+        assert controls["beta_1"].enabled == (T > 1)

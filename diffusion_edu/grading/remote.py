@@ -13,6 +13,7 @@ from .servers import Server
 from .wires import Wire, WorkerDied
 
 LOAD_SECONDS = 10.0
+MOST_TEXT = 4000  # characters of an error: what a submission says about itself may be endless
 
 
 class Remote:
@@ -109,13 +110,13 @@ class Remote:
         if status == "ok":
             return Outcome(reply.get("value"), after=tuple(leaves(reply.get("after"))))
         known = status in ("error", "not_implemented", "memory")
-        message = str(reply.get("message", ""))
+        message = str(reply.get("message", ""))[:MOST_TEXT]
         if (missing := reply.get("missing")) in self.assigned and missing:
             message += (
                 f" ({missing} is set in the notebook by code that does not run at grading: "
                 "pass it as an argument, or make it a constant)"
             )
-        kind = str(reply.get("kind", ""))
+        kind = str(reply.get("kind", ""))[:MOST_TEXT]
         return Outcome(status=status if known else "error", kind=kind, message=message)
 
 
