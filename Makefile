@@ -1,6 +1,7 @@
 # make lab   set up everything and open the tour in JupyterLab   (ARGS="--no-browser --port 8899")
 # make test  set up everything, test tools included, and run the tests   (ARGS="tests/test_forward.py")
 # make widgets7  run the tests of the explorers with ipywidgets 7.7, which Colab has
+# make site  set up everything and write the lectures as pages, in build/site   (ARGS="DIR --instructor")
 # make check linters and the type checker
 # A second run installs nothing: the stamps below are newer than what they depend on.
 
@@ -11,7 +12,7 @@ BIN := .venv/bin
 SOURCES := pyproject.toml constraints.txt
 BROWSER := $(if $(NO_BROWSER),,browser)
 
-.PHONY: lab test widgets7 check browser clean
+.PHONY: lab test widgets7 site check browser clean
 
 lab: .venv/.lab
 	$(BIN)/diffusion-edu lab $(if $(NO_BROWSER),--no-browser) $(ARGS)
@@ -29,6 +30,10 @@ widgets7: .venv/.test
 	PYTHONPATH=.venv/widgets7 $(BIN)/python -c 'import ipywidgets; assert ipywidgets.__version__ == "7.7.5"'
 	PYTHONPATH=.venv/widgets7 $(BIN)/python -m pytest tests/test_widgets*.py -n auto --dist loadfile $(ARGS)
 
+# Only what changed is executed again: build/site-cache.
+site: .venv/.site
+	$(BIN)/diffusion-edu lectures site $(ARGS)
+
 check: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,7 +44,7 @@ check: .venv/.dev
 	  { echo "diffusion_edu needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
 
-# .venv/.lab, .venv/.test, .venv/.dev: one stamp for each extra of pyproject.toml
+# .venv/.lab, .venv/.test, .venv/.site, .venv/.dev: one stamp for each extra of pyproject.toml
 .venv/.%: $(SOURCES) | .venv/bin/python
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[$*]'
 	touch $@

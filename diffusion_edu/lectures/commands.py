@@ -53,3 +53,43 @@ def build_lectures(
         )
     for path in build(numbers, out, instructor):
         typer.echo(f"wrote {path}")
+
+
+@lectures_app.command("paper-map")
+def write_paper_map(
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("PAPER_MAP.md"),
+) -> None:
+    """Write the table that leads from each equation of the papers to code, test and lecture."""
+    from .paper_map import paper_map
+
+    out.write_text(paper_map(), encoding="utf-8")
+    typer.echo(f"wrote {out}")
+
+
+@lectures_app.command()
+def site(
+    out: Annotated[
+        Path | None, typer.Argument(help="Folder of the site. [default: build/site]")
+    ] = None,
+    instructor: Annotated[
+        bool, typer.Option("--instructor", help="With answers to the questions.")
+    ] = False,
+    notebooks: Annotated[
+        Path | None, typer.Option(help="Folder of NN_name.ipynb. [default: the lectures]")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Notebooks executed at once.")] = 2,
+) -> None:
+    """Write the lectures as pages that need no server, no kernel and no network.
+
+    Notebooks are executed, each in its own kernel; a second run executes only what changed. A cell
+    that fails or warns, and a formula that cannot be shown, end it, named.
+
+    Examples:
+
+    * `diffusion-edu lectures site`
+
+    * `diffusion-edu lectures site /media/stick/lectures --instructor`
+    """
+    from .site import build_site
+
+    typer.echo(f"wrote {build_site(out, notebooks, instructor, jobs)}")

@@ -115,7 +115,7 @@ SYLLABUS = (
         "Scores, and time without steps",
         "The noise is the score: score matching, Langevin dynamics, SDE and ODE.",
         75,
-        ("06",),
+        ("07",),
         "E9",
     ),
     Lecture(

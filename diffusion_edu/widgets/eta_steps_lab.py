@@ -37,7 +37,7 @@ from .eta_steps_table import (
     missing,
     walk_code,
 )
-from .explorer import Explorer, nearest, short
+from .explorer import Explorer, Pages, nearest, short
 from .jobs import Job
 from .learner import Learner
 from .params import Param, choice, integer, number, small_work
@@ -274,14 +274,14 @@ class EtaStepsLab(Explorer):
             super()._act(action)
         self.fill()
 
-    def _page(
+    def _pages(
         self,
         step: Callable[[float, str], None] = lambda done, text: None,
         values: dict[str, Sequence[Any]] | None = None,
-    ) -> bytes:
+    ) -> Pages:
         """With all cells: the reader of a page has no button."""
         self._complete(self._values, lambda done, text: step(done / 2, text))
-        return super()._page(lambda done, text: step((1 + done) / 2, text), values)
+        return super()._pages(lambda done, text: step((1 + done) / 2, text), values)
 
     def _scene_at(self, changes: dict[str, Any]) -> Scene:
         self._complete(self._values | self._fit(changes))

@@ -17,6 +17,7 @@ from .jobs import Job, Tell
 from .params import Param, integer, number, small_work
 from .saving import FORMATS, encode
 
+Pages = tuple[dict[tuple[Any, ...], Scene], dict[str, list[Any]], tuple[Any, ...]]
 BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left {postfix}"
 
 
@@ -300,7 +301,7 @@ class Explorer:
 
         path = Path(path)
         with tqdm(total=1.0, desc=f"writing {path.name}", delay=1, bar_format=BAR) as bar:
-            data = self._page(_stepper(bar), values)
+            data = self._page(_stepper(bar), values or None)
         write_atomically(path, lambda file: file.write(data))
         return path
 
@@ -309,12 +310,19 @@ class Explorer:
         step: Callable[[float, str], None] = lambda done, text: None,
         values: dict[str, Sequence[Any]] | None = None,
     ) -> bytes:
-        """The page, whose controls offer ``values`` and what is shown now."""
         from .page import document
 
+        return document(*self._pages(step, values)).encode()
+
+    def _pages(
+        self,
+        step: Callable[[float, str], None] = lambda done, text: None,
+        values: dict[str, Sequence[Any]] | None = None,
+    ) -> Pages:
+        """The scenes of a page, whose controls offer ``values`` and what is shown now."""
         now = dict(self._values)
         grid = {}
-        for name, some in (values or self.PAGES).items():
+        for name, some in (self.PAGES if values is None else values).items():
             check = self._param(name).check
             own = [check(name, v) for v in some]
             grid[name] = own if now[name] in own else _sorted([*own, now[name]])
@@ -323,7 +331,7 @@ class Explorer:
         for i, one in enumerate(every):
             scenes[one] = self._scene_at(dict(zip(grid, one, strict=True)))
             step((i + 1) / len(every), f"setting {i + 1} of {len(every)}")
-        return document(scenes, grid, tuple(now[name] for name in grid)).encode()
+        return scenes, grid, tuple(now[name] for name in grid)
 
     def _scene_at(self, changes: dict[str, Any]) -> Scene:
         """The scene of other parameters; the explorer stays as it is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..forward import q_sample as reference
 from ..schedules import Schedule
 from ..viz.scene import Axis, Control, Scene, pick, slide, slide_seed
 from . import datasets
-from .explorer import Explorer, short
+from .explorer import Explorer, Pages, short
 from .learner import Learner, LearnerError, bad_values
 from .params import Param, choice, integer, number
 
@@ -95,6 +95,12 @@ class ForwardExplorer(Explorer):
     seed = Param(integer(0, 2**31 - 1), "of data and noise")
     n = Param(integer(1, 20_000), "number of points")
 
+    PAGES = {  # noqa: RUF012, typed in the base class
+        "dataset": ["swiss_roll", "moons", "gaussians"],
+        "schedule": ["linear", "cosine", "quadratic"],
+        "shrink": ["on", "off"],
+    }
+
     def __init__(
         self,
         dataset: str = "swiss_roll",
@@ -158,6 +164,18 @@ class ForwardExplorer(Explorer):
 
     def _fit(self, values: dict[str, Any]) -> dict[str, Any]:
         return fit_betas(values, self._values)
+
+    def _pages(
+        self,
+        step: Callable[[float, str], None] = lambda done, text: None,
+        values: dict[str, Sequence[Any]] | None = None,
+    ) -> Pages:
+        """A function of the reader's is drawn frame by frame: that is too much for a grid."""
+        if values is None:
+            values = {} if self._learner else dict(self.PAGES)
+            if self._state.x0.ndim > 2:
+                values.pop("dataset", None)
+        return super()._pages(step, values)
 
     def _controls(self, state: State) -> list[Control]:
         v, h = self._values, HELP
@@ -238,13 +256,16 @@ def fit_betas(values: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
 
 def slide_betas(schedule: Schedule, kind: str) -> list[Control]:
     """Sliders of beta_1 and beta_T, for the schedules that have them."""
-    T, free = schedule.T, kind in WITH_BETAS
+    T = schedule.T
+    # The only step of T = 1 is the last one.
+    free = {"beta_1": kind in WITH_BETAS and T > 1, "beta_T": kind in WITH_BETAS}
+    first_limit = first_beta_limit(T) if T > 1 else last_beta_limit(T)
     ends = {
-        "beta_1": ("first step, beta_1", 1, first_beta_limit(T)),
+        "beta_1": ("first step, beta_1", 1, first_limit),
         "beta_T": ("last step, beta_T", T, last_beta_limit(T)),
     }
     return [
-        slide(n, label, _rounded(schedule.beta[t]), (LOWEST, high), HELP[n], free, log=True)
+        slide(n, label, _rounded(schedule.beta[t]), (LOWEST, high), HELP[n], free[n], log=True)
         for n, (label, t, high) in ends.items()
     ]
 

@@ -15,7 +15,7 @@ from ..evaluation.features import crop
 from ..schedules import Schedule
 from ..viz.scene import Axis, Control, Handle, Scene, pick, slide, slide_seed
 from . import datasets
-from .explorer import Explorer
+from .explorer import Explorer, Pages
 from .guidance_scores import (
     GUIDANCES,
     MEASURED,
@@ -278,14 +278,14 @@ class GuidanceDial(Explorer):
         elif not self._busy:
             self.measure()
 
-    def _page(
+    def _pages(
         self,
         step: Callable[[float, str], None] = lambda done, text: None,
         values: dict[str, Sequence[Any]] | None = None,
-    ) -> bytes:
+    ) -> Pages:
         """A page has no button: the curves are measured before it is written."""
         self._fill(lambda done, text: step(done / 2, f"measuring, {text}"))
-        return super()._page(lambda done, text: step((1 + done) / 2, text), values)
+        return super()._pages(lambda done, text: step((1 + done) / 2, text), values)
 
     # ---- code and picture ------------------------------------------------------------------------
 

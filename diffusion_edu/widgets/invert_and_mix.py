@@ -15,7 +15,7 @@ from ..schedules import Schedule
 from ..viz.scene import Axis, Control, Scene, pick, slide, slide_seed
 from . import datasets
 from .denoisers import KNOWN, MODELS, SHIPPED, denoiser_code, given, resolve, source, with_network
-from .explorer import Explorer, nearest
+from .explorer import Explorer, Pages, nearest
 from .invert_paths import (
     AT_ONCE,
     CURVE,
@@ -302,12 +302,12 @@ class InvertAndMix(Explorer):
 
         self._start(MEASURE, lambda job: measure_all(model, schedule, trips, job.step, tell))
 
-    def _page(
+    def _pages(
         self,
         step: Callable[[float, str], None] = lambda done, text: None,
         values: dict[str, Sequence[Any]] | None = None,
-    ) -> bytes:
-        return super()._page(step, values or (self._IMAGE_PAGES if self._state.images else None))
+    ) -> Pages:
+        return super()._pages(step, values or (self._IMAGE_PAGES if self._state.images else None))
 
     def _controls(self, state: State) -> list[Control]:
         v, h, span = self._values, HELP, (-REACH, REACH)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import os
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +24,13 @@ _PAGE = """<style>{style}</style>
 player.render({{ model: offlineModel({state}), el: document.getElementById("{id}") }});
 </script>
 """
+
+# In a site, player and style are files of the site; the explorer starts when it comes near.
+_IN_SITE = """<div class="explorer" id="{id}"
+><img alt="{alt}" src="data:image/png;base64,{poster}"></div>
+<script type="application/json" data-explorer="{id}">{state}</script>
+"""
+SITE = "DIFFUSION_EDU_SITE"  # set in the environment while notebooks run to be pages of a site
 
 _DOCUMENT = """<!DOCTYPE html>
 <html lang="en">
@@ -76,6 +84,33 @@ def fragment(
         grid: values of the parameters that stay alive; the other controls are shown, greyed.
         at: the combination shown first.
     """
+    return _PAGE.format(
+        style=player_style(),
+        player=player_source().replace("export default", "const player ="),
+        offline=_text("offline.js"),
+        **_filling(scenes, grid, at, poster),
+    )
+
+
+def site_fragment(
+    scenes: Mapping[Values, Scene], grid: Mapping[str, Sequence[Any]], at: Values = ()
+) -> str:
+    """As ``fragment``, for a page that has ``site_script`` and ``player_style``."""
+    return _IN_SITE.format(**_filling(scenes, grid, at, None))
+
+
+def site_script() -> str:
+    """A classic script (file:// has no modules): starts every explorer that comes near."""
+    player = player_source().replace("export default", "const player =")
+    return f"{{\n{player}\n{_text('offline.js')}\n{_text('site.js')}\n}}\n"
+
+
+def _filling(
+    scenes: Mapping[Values, Scene],
+    grid: Mapping[str, Sequence[Any]],
+    at: Values,
+    poster: bytes | None,
+) -> dict[str, str]:
     first, shared = scenes[at], _Shared()
     state = {
         "names": list(grid),
@@ -88,15 +123,13 @@ def fragment(
     }
     state["buffers"] = shared.texts
     # "</" would end the script element early, whatever string it stands in.
-    return _PAGE.format(
-        id=f"explorer-{uuid.uuid4().hex[:12]}",
-        alt=html.escape(f"{first.title}: {first.text[first.at]}", quote=True),
-        poster=base64.b64encode(poster or make_poster(first)).decode(),
-        style=player_style(),
-        player=player_source().replace("export default", "const player ="),
-        offline=_text("offline.js"),
-        state=json.dumps(state).replace("</", "<\\/"),
-    )
+    return {
+        "id": f"explorer-{uuid.uuid4().hex[:12]}",
+        "alt": html.escape(f"{first.title}: {first.text[first.at]}", quote=True),
+        "poster": base64.b64encode(poster or make_poster(first)).decode(),
+        # "</" would end the script element early, whatever string it stands in.
+        "state": json.dumps(state).replace("</", "<\\/"),
+    }
 
 
 class _Shared:
@@ -162,6 +195,8 @@ def mimebundle(explorer: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a notebook stores: the widget, and for readers without a kernel HTML, PNG and text."""
     scene = explorer.scene()
     poster = make_poster(scene)
+    if os.environ.get(SITE):
+        return _site_bundle(explorer, scene, poster), {}
     data: dict[str, Any] = {
         "text/plain": f"{scene.title}: {scene.text[scene.at]}",
         "text/html": fragment({(): scene}, {}, poster=poster),
@@ -175,6 +210,14 @@ def mimebundle(explorer: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     bundle = view._repr_mimebundle_() if hasattr(view, "_repr_mimebundle_") else _bundle(view)
     more, extra = bundle if isinstance(bundle, tuple) else (bundle, {})
     return {**more, **data}, {**metadata, **extra}
+
+
+def _site_bundle(explorer: Any, scene: Scene, poster: bytes) -> dict[str, Any]:
+    return {
+        "text/plain": f"{scene.title}: {scene.text[scene.at]}",
+        "text/html": site_fragment(*explorer._pages()),
+        "image/png": base64.b64encode(poster).decode(),
+    }
 
 
 def _bundle(view: Any) -> dict[str, Any]:

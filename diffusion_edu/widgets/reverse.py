@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ..schedules import Schedule
 from ..viz.scene import Control, Scene, pick, slide, slide_seed
 from . import datasets
 from .denoisers import KNOWN, MODELS, SHIPPED, denoiser_code, given, resolve, source
-from .explorer import Explorer, nearest, short
+from .explorer import Explorer, Pages, nearest, short
 from .learner import Learner, LearnerError, bad_values
 from .params import Param, choice, integer, number
 
@@ -102,6 +102,8 @@ class ReverseExplorer(Explorer):
     n = Param(integer(1, 20_000), "number of points")
     ghost = Param(choice(lambda: ("off", "on")), "draw the predicted data")
     tails = Param(choice(lambda: ("off", "on")), "draw where points come from")
+
+    PAGES = {"steps": [2, 5, 20], "eta": [0.0, 1.0]}  # noqa: RUF012, typed in the base class
 
     def __init__(
         self,
@@ -193,6 +195,16 @@ class ReverseExplorer(Explorer):
     def _fit(self, values: dict[str, Any]) -> dict[str, Any]:
         top = self._state.schedule.T
         return values | ({"steps": min(max(values["steps"], 1), top)} if "steps" in values else {})
+
+    def _pages(
+        self,
+        step: Callable[[float, str], None] = lambda done, text: None,
+        values: dict[str, Sequence[Any]] | None = None,
+    ) -> Pages:
+        """A long walk is a large page by itself."""
+        if values is None and len(self._state.times) > 60:
+            values = {}
+        return super()._pages(step, values)
 
     def _controls(self, state: State) -> list[Control]:
         v, h = self._values, HELP

@@ -143,6 +143,7 @@ class Notebook:
 
     page: Any
     errors: list[str] = field(default_factory=list)
+    closed: bool = False
 
     def command(self, name: str, wait: bool = True) -> None:
         """Run a command of JupyterLab, the one its menus run."""
@@ -168,6 +169,9 @@ class Notebook:
         return str(out)
 
     def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
         self.page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.shutdown()")
         self.page.context.close()
 
