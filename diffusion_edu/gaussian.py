@@ -111,6 +111,8 @@ class Gaussian:
     def kl(self, other: Gaussian) -> Tensor:
         r"""KL(self || other) = 1/2 sum [ log(v2/v1) + (v1 + (m1-m2)^2)/v2 - 1 ]. Returns (B,) nats.
 
+        For equal variances it is the distance of the means, |m1 - m2|^2 / (2 v): DDPM eq. 8.
+
         Exact at the edges: two equal point masses give 0; if only one variance is 0, or two point
         masses differ, the result is inf.
         """

@@ -304,8 +304,8 @@ def loss_vlb(
 ) -> Tensor:
     r"""One term of the bound per example, differentiable: L_{t-1}, or L_0 where t = 1.
 
-    The KL is taken of the two means and variances as they are (DDPM eq. 8). With t uniform in 1..T,
-    T times its mean estimates L_0 + sum_t L_{t-1}; ``ImportanceSampler`` draws other t.
+    With t uniform in 1..T, T times its mean estimates L_0 + sum_t L_{t-1}; ``ImportanceSampler``
+    draws other t.
 
     Args:
         x0, eps: (B, *D).

@@ -25,7 +25,7 @@ from driving import (
 from diffusion_edu import ForwardExplorer, ReverseExplorer
 
 TOUR = Path(__file__).resolve().parents[2] / "notebooks" / "00_tour.ipynb"
-FORWARD, DIGITS, REVERSE, MINE = 1, 2, 3, 4  # code cells of the tour
+FORWARD, DIGITS, REVERSE, MINE = 2, 3, 4, 6  # code cells of the tour; 0 is for Colab
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +60,11 @@ def reset(notebook: Any, code_cell: int) -> Any:
 
 
 def test_the_committed_tour_is_clean() -> None:
-    """Six code cells, at most ten lines each, valid nbformat 4.5, no outputs, no widget state."""
+    """Eight code cells, at most ten lines each, valid nbformat 4.5, no outputs, no widget state."""
     notebook = nbformat.read(TOUR, as_version=nbformat.NO_CONVERT)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert (notebook.nbformat, notebook.nbformat_minor, len(code)) == (4, 5, 6)
+    assert (notebook.nbformat, notebook.nbformat_minor, len(code)) == (4, 5, 8)
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
     assert all(len(cell.source.splitlines()) <= 10 for cell in code)
     assert "widgets" not in notebook.metadata
@@ -239,7 +239,7 @@ def test_pictures_never_go_blank_while_parameters_change(tour: Any) -> None:
 
 
 def test_a_learners_function_is_driven_by_the_slider(tour: Any) -> None:
-    """Section 4: the second picture follows t and shows the learner's frames."""
+    """Section 5: the second picture follows t and shows the learner's frames."""
     player = tour.player(MINE)
     assert frame(player, 1) == 100
     explorer = ForwardExplorer(q_sample=lambda x0, t, eps, s: (1 - t / s.T) * x0 + t / s.T * eps)

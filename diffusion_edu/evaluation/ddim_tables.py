@@ -1,0 +1,102 @@
+"""DDIM's tables over noise and steps: both published ones, one of ours, and their picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..viz.plots import Picture, new_figure
+from .table import HAT, PUBLISHED, Table, published
+
+__all__ = ["measured_mnist", "published_celeba", "published_cifar10", "tables"]
+
+# 2010.02502, Table 1, CelebA at 64 x 64: FID, one row for each eta.
+CELEBA_STEPS = (10, 20, 50, 100, 1000)
+CELEBA = {
+    "0": (17.33, 13.73, 9.17, 6.53, 3.51),
+    "0.2": (17.66, 14.11, 9.51, 6.79, 3.64),
+    "0.5": (19.86, 16.06, 11.01, 8.09, 4.28),
+    "1": (33.12, 26.03, 18.48, 13.93, 5.98),
+    HAT: (299.71, 183.83, 71.71, 45.20, 3.26),
+}
+
+# diffusion-edu table --model mnist --steps 10,20,50,100 --n 500
+MNIST_STEPS = (10, 20, 50, 100)
+MNIST_FLOOR = 0.182  # the same distance for 500 real images
+MNIST = {
+    "0": (0.2425, 0.199, 0.199, 0.2045),
+    "0.2": (0.254, 0.2165, 0.1757, 0.1812),
+    "0.5": (0.2536, 0.2043, 0.19, 0.179),
+    "1": (0.2656, 0.1656, 0.1046, 0.1144),
+    HAT: (3.699, 1.739, 0.4188, 0.2213),
+}
+
+
+def published_cifar10() -> Table:
+    """DDIM's Table 1, left half: FID of 50,000 samples."""
+    return published()
+
+
+def published_celeba() -> Table:
+    """DDIM's Table 1, right half: FID of 50,000 samples."""
+    about = {"model": "DDPM, CelebA 64 x 64", "data": "celeba", "n": 50_000}
+    return _filled(about, "FID", CELEBA, CELEBA_STEPS)
+
+
+def measured_mnist() -> Table:
+    """Ours: Frechet distance in the features of a small classifier, 500 samples a cell."""
+    table = _filled({"model": "mnist", "data": "mnist", "n": 500}, "FD", MNIST, MNIST_STEPS)
+    table.floor, table.floor_n = {"FD": MNIST_FLOOR}, 500
+    return table
+
+
+def _filled(
+    about: dict[str, object], metric: str, rows: Mapping[str, Sequence[float]], steps: Sequence[int]
+) -> Table:
+    values = {
+        (eta, s): {metric: value}
+        for eta, row in rows.items()
+        for s, value in zip(steps, row, strict=True)
+    }
+    return Table(about, (metric,), values=values)
+
+
+def tables(found: Mapping[str, Table]) -> Picture:
+    """Tables side by side, title -> table: rows eta, columns S; shades are logarithms.
+
+    The shades of each run over its own numbers: they compare within a table, not between two.
+    """
+    columns = {title: sorted({s for _, s in t.values}) for title, t in found.items()}
+    shares = [len(steps) for steps in columns.values()]
+    figure, axes = new_figure(len(found), 1, (1.2 + 0.68 * sum(shares), 2.7))
+    axes[0, 0].get_gridspec().set_width_ratios(shares)
+    for axis, (title, one) in zip(axes.flat, found.items(), strict=True):
+        steps, etas = columns[title], list(PUBLISHED)
+        values = np.array(one.grid(etas, steps), float)
+        shade = np.log(values)
+        axis.imshow(shade, cmap="cividis", aspect="auto")
+        middle = (shade.min() + shade.max()) / 2
+        for (i, j), value in np.ndenumerate(values):
+            ink = "black" if shade[i, j] > middle else "white"
+            text = f"{value:.4g}"
+            axis.text(j, i, text, ha="center", va="center", color=ink, fontsize=8)
+        axis.set_xticks(range(len(steps)), [str(s) for s in steps])
+        axis.set_yticks(range(len(etas)), [_row(eta) for eta in etas])
+        axis.set_xlabel("steps S")
+        axis.set_title(f"{title}, {one.metrics[0]}", fontsize=10)
+    words = [
+        f"{t}: {', '.join(f'{v:.4g}' for v in _best(one))} at best" for t, one in found.items()
+    ]
+    return Picture(figure, "Tables of eta and S. " + "; ".join(words))
+
+
+def _row(eta: str) -> str:
+    return r"$\hat\sigma$" if eta == HAT else rf"$\eta$ = {eta}"
+
+
+def _best(table: Table) -> list[float]:
+    """The smallest number of each column."""
+    name = table.metrics[0]
+    steps = sorted({s for _, s in table.values})
+    return [min(v[name] for (_, s), v in table.values.items() if s == one) for one in steps]
