@@ -3,10 +3,11 @@
     schedules    how much noise each step adds          forward      q(x_t | x_0)
     posterior    q(x_{t-1} | x_t, x_0), DDIM's family   prediction   eps, x0, v, score; guidance
     objectives   L_simple, the ELBO, weights            sampling     levels, DDPM, DDIM, inversion
-    continuous   VP-SDE, probability flow, Langevin     oracles      exact denoisers
-    metrics      MMD, Wasserstein, precision/recall     nets         MLP, EMA, shipped networks
-    data         2-D toys, image sets                   training     the loop and its recipes
-    widgets      explorers for notebooks                cli          diffusion-edu lab, train, ...
+    known        inpainting, colouring                  oracles      exact denoisers
+    continuous   VP-SDE, probability flow, Langevin     metrics      MMD, Wasserstein, ...
+    nets         MLP, U-Net, EMA, shipped networks      training     the loop and its recipes
+    data         2-D toys, image sets                   widgets      explorers for notebooks
+    cli          diffusion-edu lab, train, ...
 
 Importing this package costs next to nothing beyond ``import torch``: data, training and widgets
 load on first use.
@@ -19,6 +20,7 @@ from . import (
     continuous,
     forward,
     gaussian,
+    known,
     metrics,
     nets,
     objectives,
@@ -31,6 +33,7 @@ from . import (
 from .continuous import *  # noqa: F403
 from .forward import *  # noqa: F403
 from .gaussian import *  # noqa: F403
+from .known import *  # noqa: F403
 from .metrics import *  # noqa: F403
 from .nets import *  # noqa: F403
 from .objectives import *  # noqa: F403
@@ -74,6 +77,7 @@ _MATHS = (
     prediction,
     objectives,
     sampling,
+    known,
     continuous,
     oracles,
     metrics,

@@ -29,6 +29,7 @@ MATHS = (
     "spacing",
     "objectives",
     "sampling",
+    "known",
     "oracles",
     "continuous",
     "metrics",

@@ -49,6 +49,7 @@ def list_(root: Root = None) -> None:
     row = "{:15}{:9}{:18}{:>10}  {}"
     typer.echo(row.format("name", "images", "train + test", "download", "here"))
     typer.echo(row.format("digits", "1x8x8", "1,437 + 360", "none", "with scikit-learn"))
+    typer.echo(row.format("colour_digits", "3x8x8", "17,244 + 360", "none", "made of digits"))
     for source in SOURCES.values():
         shape = "x".join(map(str, source.shape))
         counts = " + ".join(f"{n:,}" for n, _ in source.splits.values())
@@ -111,9 +112,10 @@ def verify(names: Names = None, root: Root = None) -> None:
 
 
 def _sources(names: list[str] | None) -> list[Source]:
+    from .images import BUILT_IN
     from .sources import SOURCES
 
-    wanted = [name for name in names or SOURCES if name != "digits"]  # digits is always there
+    wanted = [name for name in names or SOURCES if name not in BUILT_IN]  # those are always there
     for name in wanted:
-        check_choice(name, ["digits", *SOURCES], "image data set")
+        check_choice(name, [*BUILT_IN, *SOURCES], "image data set")
     return [SOURCES[name] for name in wanted]

@@ -16,7 +16,7 @@ from .files import find, is_official, read
 from .location import data_dir
 from .sources import SOURCES, Source
 
-__all__ = ["ImageSet", "load", "names", "tint", "to_float", "to_uint8"]
+__all__ = ["ImageSet", "hue_of", "load", "names", "tint", "to_float", "to_uint8"]
 
 _TEST = 360  # digits: the last 360 of the 1,797 are for testing
 _HUES = 12  # colour_digits: so many hues of each training digit
@@ -179,6 +179,27 @@ def tint(images: Tensor, hue: Tensor) -> Tensor:
     """
     angle = 2 * math.pi * (hue[:, None] - torch.arange(3) / 3)
     return (images * ((1 + angle.cos()) / 2)[..., None, None]).round().to(torch.uint8)
+
+
+def hue_of(images: Tensor) -> tuple[Tensor, Tensor]:
+    r"""The hue of images of ``tint``, and how far all their light has this one hue.
+
+    With z = sum_c x_c exp(2 pi i c/3) for each pixel, x_c in [0, 1], white and black have z = 0 and
+    ``tint`` gives 3/4 v exp(2 pi i hue).
+
+    Args:
+        images: (N, 3, H, W), uint8, or floating in [-1, 1].
+
+    Returns:
+        hue (N,) in turns, 0..1; and |sum of z| / sum of |z| over the pixels (N,): 1 for one hue, 0
+        for hues that cancel.
+    """
+    x = images.double() / 255 if images.dtype == torch.uint8 else (images.double() + 1) / 2
+    angle = (2 * math.pi / 3 * torch.arange(3, dtype=torch.float64)).view(3, 1, 1)
+    across, up = (x * angle.cos()).sum(1), (x * angle.sin()).sum(1)  # z of each pixel
+    a, b = across.sum((1, 2)), up.sum((1, 2))
+    light = across.hypot(up).sum((1, 2)).clamp(min=1e-9)
+    return torch.atan2(b, a) / (2 * math.pi) % 1, a.hypot(b) / light
 
 
 def to_float(images: Tensor) -> Tensor:

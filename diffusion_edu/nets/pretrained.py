@@ -73,7 +73,8 @@ def pretrained(
 
     Args:
         name: of a shipped network ("swiss_roll", "moons", "gaussians" for points; "digits",
-            "mnist" for images, told the class or None by model(x, t, y)), or the path of a
+            "mnist" for images, told the class or None by model(x, t, y); "colour_digits" for images
+            without classes), or the path of a
             ``.safetensors`` file written by ``diffusion-edu train --export``, or of a network
             published by others: "google/ddpm-cifar10-32", downloaded once (143 MB), or
             "google/ddpm-ema-cifar10-32", whose file must be got by hand (see ``nets.hub``).

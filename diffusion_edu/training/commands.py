@@ -23,8 +23,8 @@ def train(
     recipe: Annotated[
         str,
         typer.Option(
-            help="What to train. Points: swiss_roll, moons, gaussians. Images: digits, mnist, "
-            "fashion_mnist, cifar10-small, cifar10.",
+            help="What to train. Points: swiss_roll, moons, gaussians. Images: digits, "
+            "colour_digits, mnist, fashion_mnist, cifar10-small, cifar10.",
             show_default=False,
         ),
     ],
