@@ -75,8 +75,8 @@ def reverse_step(
 
     variance="eta":    std = sigma.  eta = 0 is DDIM, eta = 1 is DDPM with beta_tilde.
     variance="large":  std = sqrt(1 - alpha_bar_t/alpha_bar_s), DDIM's sigma-hat, with the mean of
-                       eta = 1; for s = t-1 this is DDPM with sigma^2 = beta_t (DDPM eq. 11). ``eta``
-                       is not used.
+                       eta = 1; for s = t-1 this is DDPM with sigma^2 = beta_t (DDPM eq. 11). The
+                       argument eta is not used.
 
     No noise is added by the last step (s = 0), whatever the variance.
 

@@ -15,9 +15,11 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogFormatter
 from torch import Tensor
 
 from ..data.images import to_uint8
+from .images import tile
 
 __all__ = [
     "COLOURS",
@@ -117,18 +119,25 @@ def strip(
     stack = torch.stack(list(images)) if not isinstance(images, Tensor) else images
     stack = stack[None] if stack.ndim == 4 else stack
     pixels = stack if stack.dtype == torch.uint8 else to_uint8(stack)
-    count, wide = pixels.shape[:2]
+    count, wide, _, height, width = pixels.shape
+    gap = max(1, round(0.06 * width))
+    sheet = tile(pixels.flatten(0, 1), wide, gap)
     left = 0.09 * max((len(r) for r in rows), default=0)
-    size = (zoom * wide + left + 0.1, zoom * count + (0.35 if titles else 0.1))
-    figure, axes = new_figure(wide, count, size)
-    for i, line in enumerate(axes):
-        for j, axis in enumerate(line):
-            axis.imshow(_pixels(pixels[i, j]), cmap="gray", vmin=0, vmax=255)
-            axis.set(xticks=[], yticks=[])
-            if i == 0 and j < len(titles):
-                axis.set_title(titles[j], fontsize=9)
-        if i < len(rows):
-            line[0].set_ylabel(rows[i], fontsize=9, rotation=0, ha="right", va="center")
+    across = zoom * sheet.shape[2] / (width + gap)
+    size = (
+        across + left + 0.1,
+        across * sheet.shape[1] / sheet.shape[2] + 0.1 + 0.25 * bool(titles),
+    )
+    figure, ((axis,),) = new_figure(size=size)
+    axis.imshow(_pixels(sheet), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axis.set_axis_off()
+    label: dict[str, Any] = {"fontsize": 9, "clip_on": False}
+    for j, title in enumerate(titles[:wide]):
+        x = gap + j * (width + gap) + width / 2
+        axis.text(x, -0.03 * height, title, ha="center", va="bottom", **label)
+    for i, row in enumerate(rows[:count]):
+        y = gap + i * (height + gap) + height / 2
+        axis.text(-0.08 * width, y, row, ha="right", va="center", **label)
     words = "; ".join([*rows, *titles])
     return Picture(figure, f"Images, {count} x {wide}: {words}")
 
@@ -290,6 +299,14 @@ def _finish(axis: Axes, xlabel: str, ylabel: str, log: str, title: str, legend: 
         axis.set_xscale("log")
     if "y" in log:
         axis.set_yscale("log")
+    for side in (axis.xaxis, axis.yaxis):  # "20", not "2 x 10^1", where an axis spans few numbers
+        if side.get_scale() == "log":
+            low, high = side.get_view_interval()
+            if low >= 0.01 and high <= 10_000:
+                side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                side.set_minor_formatter(
+                    LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.4))
+                )
     if title:
         axis.set_title(title, fontsize=10)
     if legend:

@@ -37,11 +37,11 @@ class SceneFigure:
         FigureCanvasAgg(self._figure)
 
     def png(self, scene: Scene, frames: Sequence[int]) -> bytes:
-        """PNG of the given frames: all their panels, in rows of at most four."""
+        """PNG of the given frames: all their panels in one row, or a row for each frame."""
         cells = [(f, p) for f in frames for p in scene.panels]
         layout = [p["kind"] for _, p in cells]
         if layout != self._layout:
-            self._build(len(cells))
+            self._build(len(cells), scene.panels)
             self._layout = layout
         titles = [p["title"] for _, p in cells]
         self._figure.set_layout_engine("none" if titles == self._titles else "constrained")
@@ -55,11 +55,12 @@ class SceneFigure:
         self._titles = titles
         return file.getvalue()
 
-    def _build(self, count: int) -> None:
-        across = max(1, min(count, ACROSS))
+    def _build(self, count: int, panels: list[dict[str, Any]]) -> None:
+        across = max(1, count if count <= ACROSS else min(len(panels), ACROSS))
+        scales = any("palette" in layer for p in panels for layer in p.get("layers", ()))
         down = -(-count // across)
         self._figure.clear()
-        self._figure.set_size_inches(SIDE * across, (SIDE + 0.4) * down)
+        self._figure.set_size_inches(SIDE * across, (SIDE + (0.9 if scales else 0.4)) * down)
         self._titles = None
         axes = self._figure.subplots(down, across, squeeze=False).ravel()
         for unused in axes[count:]:
@@ -149,10 +150,12 @@ def _heat(axes: Axes, layer: dict[str, Any], scene: Scene, f: int, how: dict[str
         interpolation="bilinear",
         zorder=how["zorder"],
     )
-    inset = axes.inset_axes((0.04, -0.07, 0.4, 0.03))
+    inset = axes.inset_axes((0.0, -0.06, 0.4, 0.03))
     axes.figure.colorbar(picture, cax=inset, orientation="horizontal", ticks=[])
-    ends = f"{layer['low']:.3g} to {layer['high']:.3g}  {layer['label']}"
-    axes.text(0.47, -0.055, ends, transform=axes.transAxes, fontsize=8, va="center")
+    place: dict[str, Any] = {"transform": axes.transAxes, "va": "center"}
+    ends = f"{layer['low']:.3g} to {layer['high']:.3g}"
+    axes.text(0.43, -0.045, ends, fontsize=8, **place)
+    axes.text(0.0, -0.115, layer["label"], fontsize=7.5, **place)  # no wider than its panel
 
 
 def _arrows(axes: Axes, layer: dict[str, Any], scene: Scene, f: int, how: dict[str, Any]) -> None:
