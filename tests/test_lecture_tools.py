@@ -150,3 +150,12 @@ def test_ten_real_digits_are_shipped():
         real = de.images.load("mnist", "test", download=False)
         first = [int((real.labels == c).nonzero()[0]) for c in range(10)]
         assert torch.equal(real.images[first], digits)
+
+
+def test_a_raw_docstring_leaves_nothing_behind() -> None:
+    code = show(de.frechet_distance, docstring=False).plain
+    assert code.splitlines()[1].strip().startswith("(m1, c1)")
+
+
+def test_a_bar_does_not_end_a_cell() -> None:
+    assert table(["|x|"], [[1]]).plain.splitlines()[0] == r"| \|x\| |"

@@ -63,28 +63,27 @@ def _filled(
 
 
 def tables(found: Mapping[str, Table]) -> Picture:
-    """Tables side by side, title -> table: rows eta, columns S; shades are logarithms.
+    """Tables, title -> table, one below the other: rows eta, columns S; shades are logarithms.
 
     The shades of each run over its own numbers: they compare within a table, not between two.
     """
-    columns = {title: sorted({s for _, s in t.values}) for title, t in found.items()}
-    shares = [len(steps) for steps in columns.values()]
-    figure, axes = new_figure(len(found), 1, (1.2 + 0.68 * sum(shares), 2.7))
-    axes[0, 0].get_gridspec().set_width_ratios(shares)
+    figure, axes = new_figure(1, len(found), (6.4, 2.1 * len(found)))
+    widest = max(len({s for _, s in one.values}) for one in found.values())
     for axis, (title, one) in zip(axes.flat, found.items(), strict=True):
-        steps, etas = columns[title], list(PUBLISHED)
+        steps, etas = sorted({s for _, s in one.values}), list(PUBLISHED)
         values = np.array(one.grid(etas, steps), float)
         shade = np.log(values)
         axis.imshow(shade, cmap="cividis", aspect="auto")
+        axis.set_xlim(-0.5, widest - 0.5)  # cells of one width in all tables
+        axis.spines[:].set_visible(False)
         middle = (shade.min() + shade.max()) / 2
         for (i, j), value in np.ndenumerate(values):
             ink = "black" if shade[i, j] > middle else "white"
-            text = f"{value:.4g}"
-            axis.text(j, i, text, ha="center", va="center", color=ink, fontsize=8)
-        axis.set_xticks(range(len(steps)), [str(s) for s in steps])
+            axis.text(j, i, f"{value:.4g}", ha="center", va="center", color=ink, fontsize=9)
+        axis.set_xticks(range(len(steps)), [f"S = {s}" if s == steps[0] else str(s) for s in steps])
         axis.set_yticks(range(len(etas)), [_row(eta) for eta in etas])
-        axis.set_xlabel("steps S")
-        axis.set_title(f"{title}, {one.metrics[0]}", fontsize=10)
+        axis.tick_params(length=0)
+        axis.set_title(f"{title}, {one.metrics[0]}", fontsize=10, loc="left")
     words = [
         f"{t}: {', '.join(f'{v:.4g}' for v in _best(one))} at best" for t, one in found.items()
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -43,7 +44,7 @@ def _source(function: Callable[..., Any], docstring: bool) -> str:
         return code
     start = code.index('"""')
     end = code.index('"""', start + 3) + 3
-    return code[:start].rstrip() + code[end:]
+    return re.sub(r"\s+r?$", "", code[:start]) + code[end:]
 
 
 def agree(a: Any, b: Any, tol: float = 1e-6, what: str = "largest difference") -> None:
@@ -79,7 +80,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], digits: int = 4)
             raise ValueError(f"row {list(row)} has {len(row)} cells, the header {len(header)}")
     cells = [[_cell(value, digits) for value in row] for row in rows]
     lines = [header, ["---"] * len(header), *cells]
-    return Text("\n".join("| " + " | ".join(line) + " |" for line in lines))
+    escaped = [[cell.replace("|", r"\|") for cell in line] for line in lines]
+    return Text("\n".join("| " + " | ".join(line) + " |" for line in escaped))
 
 
 def _cell(value: Any, digits: int) -> str:

@@ -58,7 +58,7 @@ _OPEN = set("([{)]}|/,;.!\u2016\u27e8\u27e9\u2308\u2309\u230a\u230b")
 _RELATIONS = set(
     "=<>\u2248\u223c\u2264\u2265\u2192\u221d\u2260\u2261\u2190\u21d2\u21d4\u2254\u226a\u226b"
 )
-_SIM, _PRIME, _DOTS = "\u223c", "\u2032", ("\u2026", "\u22ef")
+_SIM, _PRIME, _LETTERS = "\u223c", "\u2032", ("\u2026", "\u22ef", "\u221e")
 _MINUS = ("\u2212", "-", "+", "\u00b1")
 _SCRIPTS = ("msub", "msup", "msubsup", "munder", "munderover")
 _BRACES = ("\u23df", "\u23de")
@@ -217,7 +217,7 @@ def _operator(element: Element) -> None:
         element.text = "".join(element.itertext())
         for child in list(element):
             element.remove(child)
-    if element.text in _DOTS:  # no more space than a letter has
+    if element.text in _LETTERS:  # dots and infinity: no more space than a letter has
         element.tag = "mi"
     if element.text in _BRACES:
         element.set("class", "brace")
@@ -263,6 +263,12 @@ def _table(element: Element) -> None:
             side = cell.attrib.pop("columnalign", None)
             if side:
                 cell.set("class", side[0])
+            if (
+                side == "right"
+            ):  # Chromium knows no text-align here: CSS turns the cell, not the row
+                inner = Element("mrow")
+                inner.extend(list(cell))
+                cell[:] = [inner]
     if aligned:
         element.set("displaystyle", "true")
 

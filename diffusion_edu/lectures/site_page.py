@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import re
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -19,9 +20,9 @@ Link = Callable[[str], str]  # href -> href in the site; ValueError where it lea
 HIDDEN = ("colab",)  # tags of cells that have no place on a page
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _RAW = re.compile(r"\$|\\[A-Za-z]+")
-# No line begins with the stop after a formula, or ends with the bracket before it: word joiners.
+# No line begins with the stop after a formula, or ends with the bracket before it.
 _BEFORE = re.compile(r"([(\[])(<math|<span class=.formula)")
-_AFTER = re.compile(r"(</math>(?:</span>)?)([.,;:!?)\]])")
+_AFTER = re.compile(r"(<math(?:(?!<math).)*?</math>)(</span>)?([.,;:!?)\]]+)", re.DOTALL)
 _STYLE = re.compile(r"<style[^>]*>.*?</style>", re.DOTALL)
 
 
@@ -33,7 +34,8 @@ class Body:
         html: all cells.
         title: the text of the first # heading.
         sections: (id, text as HTML) of the ## headings.
-        poster: a PNG for the index: the first explorer's, else the first picture; or None.
+        poster: a PNG for the index: that of the cell tagged "cover", else the first explorer's,
+            else the first picture; or None.
     """
 
     html: str = ""
@@ -86,7 +88,7 @@ class _Writer:
     def __init__(self, body: Body, link: Link) -> None:
         self.body, self.link = body, link
         self.ids: set[str] = set()
-        self.posters = 0
+        self.posters, self.cover = 0, False
         self.markdown_it = _parser(self)
 
     def cell(self, cell: Any, tags: Sequence[str]) -> str:
@@ -95,6 +97,7 @@ class _Writer:
             return f'<section class="text {kind}">\n{self.markdown(cell.source)}</section>'
         if cell.cell_type != "code" or not cell.source.strip():
             return ""
+        self.cover = "cover" in tags
         outputs = "".join(self.output(o) for o in _joined(cell.get("outputs", [])))
         code = "" if "hide-input" in tags else _code(cell.source, "python")
         out = f'<div class="out">\n{outputs}</div>' if outputs else ""
@@ -109,7 +112,8 @@ class _Writer:
                     raise ValueError(f"TeX outside of a formula, {raw[0]!r} in {child.content!r}")
         self._note_headings(tokens)
         page = self.markdown_it.renderer.render(tokens, self.markdown_it.options, {})
-        page = _AFTER.sub("\\1\u2060\\2", _BEFORE.sub("\\1\u2060\\2", str(page)))
+        page = _BEFORE.sub("\\1\u2060\\2", str(page))
+        page = _AFTER.sub(r'<span class="stay">\1\3</span>\2', page)
         return re.sub(
             r"<table>.*?</table>",
             lambda m: f'<div class="wide" tabindex="0" role="group">{m[0]}</div>',
@@ -157,7 +161,7 @@ class _Writer:
 
     def _note_poster(self, data: Any) -> None:
         explorer = 'class="explorer"' in data.get("text/html", "")
-        rank = 2 if explorer else 1
+        rank = 3 if self.cover else 2 if explorer else 1
         if rank > self.posters:
             self.posters = rank
             self.body.poster = base64.b64decode(data["image/png"])
@@ -186,7 +190,10 @@ def _image(data: Any, metadata: Any) -> str:
     width = f' width="{size["width"]}"' if "width" in size else ""
     picture = "".join(data["image/png"].split())
     source = f"data:image/png;base64,{picture}"
-    return f'<div class="picture"><img alt="{alt}"{width} src="{source}"></div>\n'
+    size_of = base64.b64decode(picture[:32])[16:24]  # as the first chunk of a PNG has it
+    across, down = struct.unpack(">II", size_of) if len(size_of) == 8 else (1, 1)
+    kind = '"picture long" tabindex="0" role="group"' if across > 3 * down else '"picture"'
+    return f'<div class={kind}><img alt="{alt}"{width} src="{source}"></div>\n'
 
 
 def _equation(tex: str) -> str:

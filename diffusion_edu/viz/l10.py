@@ -35,14 +35,14 @@ def u_shape(model: nn.Module, x: Tensor) -> Picture:
         width, height = 0.25 + c / 130, h * scale
         colour = COLOURS[0] if "down" in name else COLOURS[1] if "up" in name else COLOURS[2]
         axis.add_patch(Rectangle((left, -height / 2), width, height, color=colour, alpha=0.8))
-        axis.text(left + width / 2, -1.25, f"{name}\n{c}x{h}x{h}", ha="center", va="top", size=7.5)
+        axis.text(left + width / 2, -1.25, f"{name}\n{c}x{h}x{h}", ha="center", va="top", size=8.5)
         places[name] = (left + width / 2, height / 2)
-        left += width + 0.62
+        left += width + 0.8
     levels = sum("down" in name for name in places)
     for i in range(levels):
         _skip(axis, places[f"down {i}"], places[f"up {i}"])
     _skip(axis, places["in"], places["up 0"])
-    axis.set(xlim=(-0.4, left), ylim=(-1.9, 2.3))
+    axis.set(xlim=(-0.4, left - 0.3), ylim=(-1.9, 2.3))
     axis.set_axis_off()
     words = ", ".join(f"{name} {_times(shape)}" for name, shape, _ in every)
     return Picture(figure, f"The U-Net's stages: {words}; skips lead from each down to its up")

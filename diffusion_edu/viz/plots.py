@@ -84,7 +84,8 @@ def clouds(
     """
     columns = columns or min(len(points), 6)
     rows = -(-len(points) // columns)
-    figure, axes = new_figure(columns, rows, (2.3 * columns, 2.5 * rows))
+    wide = min(2.3, 8.0 / columns)  # no wider than a page: titles would shrink with it
+    figure, axes = new_figure(columns, rows, (wide * columns, (wide + 0.2) * rows))
     everything = [*points, *([behind] if behind is not None else [])]
     limit = limit or 1.05 * max(float(p.detach().abs().max()) for p in everything)
     for axis in axes.flat[len(points) :]:
@@ -131,6 +132,7 @@ def strip(
     figure, ((axis,),) = new_figure(size=size)
     axis.imshow(_pixels(sheet), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axis.set_axis_off()
+    axis.set_anchor("E")  # room is left for the names of the rows
     label: dict[str, Any] = {"fontsize": 9, "clip_on": False}
     for j, title in enumerate(titles[:wide]):
         x = gap + j * (width + gap) + width / 2
@@ -173,6 +175,9 @@ def lines(
             e = _array(errors[label])
             axis.fill_between(at, values - e, values + e, color=COLOURS[k % 6], alpha=0.2, lw=0)
     _finish(axis, xlabel, ylabel, log, title, len(curves) > 1 or any(curves))
+    if markers and "x" in log and not isinstance(x, Mapping) and len(x) <= 6:
+        axis.set_xticks(_array(x), [f"{value:g}" for value in _array(x)])  # where it was measured
+        axis.set_xticks([], minor=True)
     return Picture(figure, f"{title or ylabel} over {xlabel}: {', '.join(curves)}")
 
 
@@ -276,7 +281,8 @@ def paths(
     title: str = "",
 ) -> Picture:
     """Paths of points: label -> (steps, n, 2), one panel for each; the dot is where it ends."""
-    figure, axes = new_figure(len(trajectories), 1, (3.6 * len(trajectories), 3.8))
+    wide = min(3.6, 8.0 / len(trajectories))
+    figure, axes = new_figure(len(trajectories), 1, (wide * len(trajectories), wide + 0.2))
     furthest = max(float(x.detach().abs().max()) for x in trajectories.values())
     for axis, (label, walk) in zip(axes.flat, trajectories.items(), strict=True):
         if behind is not None:
@@ -293,6 +299,13 @@ def paths(
     return Picture(figure, f"Paths of points: {', '.join(trajectories)}")
 
 
+class _Plain(LogFormatter):
+    """The same choice of labels, written "0.6" and not "6e-01"."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
 def _finish(axis: Axes, xlabel: str, ylabel: str, log: str, title: str, legend: bool) -> None:
     axis.set(xlabel=xlabel, ylabel=ylabel)
     if "x" in log:
@@ -304,9 +317,7 @@ def _finish(axis: Axes, xlabel: str, ylabel: str, log: str, title: str, legend: 
             low, high = side.get_view_interval()
             if low >= 0.01 and high <= 10_000:
                 side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-                side.set_minor_formatter(
-                    LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.4))
-                )
+                side.set_minor_formatter(_Plain(labelOnlyBase=False, minor_thresholds=(2, 0.4)))
     if title:
         axis.set_title(title, fontsize=10)
     if legend:

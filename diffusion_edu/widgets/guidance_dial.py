@@ -87,6 +87,7 @@ class GuidanceDial(Explorer):
         cfg_eps: a function of yours, cfg_eps(eps_cond, eps_uncond, w) -> eps with w = guidance as
             above, walked from the same noise and drawn beside the reference.
         play: start moving at once.
+        curves: False: a page has no measured curves, and leaves them to be guessed.
 
     Attributes ``frames`` (F, n, C, H, W) with F = steps + 1, ``unguided`` (the same at guidance 1),
     ``times`` (F levels, T first), ``images`` (n, C, H, W) uint8, ``asked`` (n,) or None, ``seen``
@@ -126,12 +127,14 @@ class GuidanceDial(Explorer):
         schedule: Schedule | None = None,
         cfg_eps: Callable[..., Tensor] | None = None,
         play: bool = False,
+        curves: bool = True,
     ) -> None:
         named = isinstance(model, str) and model in SHIPPED
         self._given = None if named else given(model, schedule, dataset)
         self._learner = None if cfg_eps is None else Learner(cfg_eps, "cfg_eps")
         self._curves: dict[tuple[Any, ...], Curve] = {}
         self._busy = False
+        self._on_pages = curves
         kind = model if named else "yours"
         how = {"label": label, "guidance": guidance, "eta": eta, "steps": steps, "seed": seed}
         super().__init__(play, model=kind, **how, t=t)
@@ -284,6 +287,8 @@ class GuidanceDial(Explorer):
         values: dict[str, Sequence[Any]] | None = None,
     ) -> Pages:
         """A page has no button: the curves are measured before it is written."""
+        if not self._on_pages:
+            return super()._pages(step, values)
         self._fill(lambda done, text: step(done / 2, f"measuring, {text}"))
         return super()._pages(lambda done, text: step((1 + done) / 2, text), values)
 

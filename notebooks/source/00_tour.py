@@ -75,7 +75,7 @@ reverse
 # fifty steps, adding a little fresh noise on the way. Nobody wrote the digits in the last row:
 # change the number in `manual_seed`, and other hands write them.
 
-# %%
+# %% tags=["cover"]
 from diffusion_edu.viz import plots
 
 model, schedule, info = de.pretrained("mnist")

@@ -273,10 +273,10 @@ def chain_variance(beta, var0):
 
 
 curves = {f"variance {v} at first": chain_variance(tenth.beta, v) for v in (4.0, 1.0, 0.1)}
-plots.lines(range(11), curves, "t", "variance of x_t", markers=True)
+plots.lines(range(11), curves, "t", "variance of xₜ", markers=True)
 
 # %% [markdown]
-# The same on real pictures, 8 x 8 pixels each. Their variance is taken over all pixels of all
+# The same on real pictures, $8 \times 8$ pixels each. Their variance is taken over all pixels of all
 # pictures, and the noise is drawn, so the two columns differ by chance:
 
 # %%
@@ -357,13 +357,13 @@ for name, s in {"digit": tenth, "swiss roll": twentieth, "DDPM": schedule}.items
     memory = torch.corrcoef(torch.stack([roll[:, 0], last[:, 0]]))[0, 1]
     agree(memory, left, tol=4 / 2000**0.5, what=f"{name}, correlation and factor")
     rows.append([name, s.T, s.beta.sum(), left, bound, f"{memory:.2f}"])
-table(["chain of the", "T", "sum of beta", "factor of x_0", "bound", "correlation"], rows)
+table(["chain of the", "T", "sum of beta", "factor of x₀", "bound", "correlation"], rows)
 
 # %% [markdown]
 # The last column is measured: the correlation between where 2,000 points of the swiss roll began
 # and where they ended. Both clouds have variance 1, so it is the factor, give or take
-# $1/\sqrt{2000} \approx 0.02$. A cloud may
-# look like noise while each point still remembers its origin. Only DDPM's chain has forgotten.
+# $1/\sqrt{2000} \approx 0.02$. A cloud may look like noise while each point still remembers its
+# origin. Only DDPM's chain has forgotten.
 
 # %%
 clouds = {"swiss roll at t = 10": spirals[10], "noise": noise(2000, 2, seed=8)}

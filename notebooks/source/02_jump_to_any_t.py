@@ -25,7 +25,7 @@ de.ScheduleLab(play=True)
 # Stop the film and look at the histograms. The filled one is made step by step, $t$ steps of
 # lecture 01. The outline is made in one jump. They are different draws, but of the same
 # distribution, at every $t$. The line below says how far apart they are (KS, the largest gap
-# between their cumulative curves), and what chance alone exceeds in only 5 % of cases.
+# between their cumulative curves), and what chance alone exceeds in only 5% of cases.
 #
 # Recall one step, with $\alpha_t = 1 - \beta_t$ and fresh noise
 # $\boldsymbol\epsilon_t \sim \mathcal{N}(\mathbf{0}, \mathbf{I})$:
@@ -334,7 +334,7 @@ de.check(cosine_alpha_bar)
 # - *sigmoid_alpha_bar*: $\bar\alpha_t$ follows one, downwards (2212.11972),
 # - *jsd*, the oldest: $\bar\alpha_t = 1 - t/T$ (1503.03585).
 
-# %%
+# %% tags=["cover"]
 agree(cosine_alpha_bar(1000), de.cosine(1000).alpha_bar, what="cosine schedule")
 first = [1 - cosine_alpha_bar(1000, s)[1] for s in (0.0, 0.008)]
 print(f"first beta: {first[0]:.1e} without the offset, {first[1]:.1e} with it")
@@ -413,14 +413,14 @@ with torch.no_grad():
     guess = model(x_t, times, None)  # eps_theta; None: it is not told the class
 x0_hat = de.predict("eps", guess, x_t, times, sch).x0
 agree(de.predict("eps", eps, x_t, times, sch).x0, x0, tol=1e-3, what="x_0 from the true noise")
-plots.strip(torch.stack([x_t, x0_hat]), [f"t = {t}" for t in times], rows=["x_t", "x0 hat"])
+plots.strip(torch.stack([x_t, x0_hat]), [f"t = {t}" for t in times], rows=["xₜ", "guess of x₀"])
 
 # %%
 off_eps, off_x0 = (d.square().mean((1, 2, 3)).sqrt() for d in (guess - eps, x0_hat - x0))
 root = sch.snr[times].sqrt()
 agree(off_x0, off_eps / root, tol=1e-5, what="error of x0 hat")
 rows = list(zip(times.tolist(), off_eps, off_x0, root, strict=True))
-table(["t", "error of eps", "error of x0 hat", "root of SNR"], rows, digits=2)
+table(["t", "error of ε", "error of the guess of x₀", "root of SNR"], rows, digits=2)
 
 # %% [markdown]
 # The network's noise is *best* at high $t$, where nearly everything is noise. Its
@@ -434,7 +434,7 @@ table(["t", "error of eps", "error of x0 hat", "root of SNR"], rows, digits=2)
 # | often printed | right | how to see it |
 # |---|---|---|
 # | $\bar\alpha_t = \prod_{i=0}^{t} \alpha_i$ | from $i = 1$ | in code that counts from 0, clean data get noise |
-# | $\mathbf{x}_t = \sqrt{\alpha_t}\,\mathbf{x}_0 + \sqrt{1-\alpha_t}\,\boldsymbol\epsilon$ beside $\bar\alpha_t$ | $\bar\alpha_t$ in both: the $\alpha_t$ of DDIM's paper is $\bar\alpha_t$ | with DDPM's $\alpha_{1000}$, 98 % would be left |
+# | $\mathbf{x}_t = \sqrt{\alpha_t}\,\mathbf{x}_0 + \sqrt{1-\alpha_t}\,\boldsymbol\epsilon$ beside $\bar\alpha_t$ | $\bar\alpha_t$ in both: the $\alpha_t$ of DDIM's paper is $\bar\alpha_t$ | with DDPM's $\alpha_{1000}$, 98% would be left |
 # | $\mathcal{N}(0.00635\,\mathbf{x}_0,\ 0.99995\,\mathbf{I})$ | $0.99996$ | $1 - 0.00635^2$ |
 # | $0 \le \alpha_t \le 1$, hence $\bar\alpha_t \to 0$ | only if the betas add up to infinity | $\beta_t = 1/(t+1)^2$ ends at $\tfrac{1}{2}$ |
 

@@ -27,12 +27,12 @@ de.PosteriorPlayground()
 #
 # - *Prior*: where $\mathbf{x}_{t-1}$ may be if only $\mathbf{x}_0$ is known. *Likelihood*: which
 #   $\mathbf{x}_{t-1}$ explain $\mathbf{x}_t$. Their product, scaled to area 1, is the *posterior*.
-# - Small t: the posterior sits at $\mathbf{x}_0$. Large t: it follows $\mathbf{x}_t$.
+# - Small $t$: the posterior sits at $\mathbf{x}_0$. Large $t$: it follows $\mathbf{x}_t$.
 # - Change **beta**. Whatever it is, the posterior is never wider than the other two.
 #
 # The symbols, from lectures [01](01_forward_process.ipynb) and [02](02_jump_to_any_t.ipynb):
-# $\mathbf{x}_0$ is data, $\mathbf{x}_t$ has the noise of t steps. Step t adds noise of variance
-# $\beta_t$ and keeps the share $\alpha_t=1-\beta_t$ of the variance. Over t steps the share is
+# $\mathbf{x}_0$ is data, $\mathbf{x}_t$ has the noise of $t$ steps. Step $t$ adds noise of variance
+# $\beta_t$ and keeps the share $\alpha_t=1-\beta_t$ of the variance. Over $t$ steps the share is
 # $\bar\alpha_t=\alpha_1\cdots\alpha_t$, and $\bar\alpha_0=1$.
 
 # %%
@@ -195,8 +195,8 @@ agree(back[:, 0], schedule.alpha_bar[levels - 1].sqrt(), 1e-12, "without noise, 
 # =\frac{1-\bar\alpha_t}{\beta_t(1-\bar\alpha_{t-1})}$$
 #
 # So the variance is a ratio of two noise *variances*, the smaller one on top, times $\beta_t$. It
-# depends on t alone, is 0 at $t=1$, and always below $\beta_t$. (Without the division it would be
-# too small, at small t by far; upside down it would exceed $\beta_t$.)
+# depends on $t$ alone, is 0 at $t=1$, and always below $\beta_t$. (Without the division it would be
+# too small, at small $t$ by far; upside down it would exceed $\beta_t$.)
 #
 # $$\boxed{\tilde\beta_t=\frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\,\beta_t}$$
 
@@ -207,7 +207,7 @@ show(de.Schedule.beta_tilde.func)  # one table for all t
 long = de.linear(1000)  # DDPM's: beta from 1e-4 to 0.02
 picked = [1, 2, 3, 10, 100, 1000]
 rows = [(k, long.beta[k], long.beta_tilde[k], long.beta_tilde[k] / long.beta[k]) for k in picked]
-table(["t", "β", "β̃", "β̃/β"], rows)
+table(["t", r"$\beta_t$", r"$\tilde\beta_t$", "ratio"], rows)
 
 # %% [markdown]
 # The two differ much at the first steps only. Which one is right for a model that does *not* know
@@ -233,8 +233,7 @@ agree(variance[1], long.beta[1:], 1e-12, "data N(0, 1): beta")
 # A sample of a Gaussian is its mean plus its *standard deviation* times fresh standard normal noise
 # $\mathbf{z}$. Not $\tilde\beta_t\mathbf{z}$: a variance is no length. Not
 # $\sqrt{1-\bar\alpha_{t-1}}\,\mathbf{z}$ either: that is the spread when only $\mathbf{x}_0$ is
-# known, and $\mathbf{x}_t$ narrows it down. And every example gets a $\mathbf{z}$ of
-# its own.
+# known, and $\mathbf{x}_t$ narrows it down. And every example gets a $\mathbf{z}$ of its own.
 #
 # Below, the swiss roll: 10 steps of $\beta=0.05$ forward, then 10 steps back, each point told its
 # own $\mathbf{x}_0$.
@@ -263,8 +262,7 @@ plots.clouds([walk[k] for k in shown], [f"t = {k}" for k in shown], behind=roll,
 # The way back passes through the same clouds as the way forth. This is Bayes' rule once more:
 # $q(\mathbf{x}_t\mid\mathbf{x}_0)$ times the posterior is the joint distribution of
 # $\mathbf{x}_{t-1}$ and $\mathbf{x}_t$ given $\mathbf{x}_0$, so $\mathbf{x}_{t-1}$ must have its
-# old distribution. We
-# check it exactly. Push $\mathcal{N}(\sqrt{\bar\alpha_t}\,x_0,\ 1-\bar\alpha_t)$ through one step
+# old distribution. We check it exactly. Push $\mathcal{N}(\sqrt{\bar\alpha_t}\,x_0,\ 1-\bar\alpha_t)$ through one step
 # back and compare mean and variance. The mean is the test for roots above; for the variance let $w$
 # be the weight of $x_t$:
 #
@@ -283,7 +281,7 @@ agree(walk.var(1), forth.var(1), 4 * error, "variances of both walks, 3,000 poin
 # $\mathbf{x}_{t-1}$. With the posterior they form a small disc. If only $\mathbf{x}_0$ were known,
 # the disc would be that of the prior.
 
-# %%
+# %% tags=["cover"]
 here, there = roll[:1].expand(2000, 2), forth[5, :1].expand(2000, 2)
 candidates = de.q_posterior(there, here, 5, short).sample(generator=g)
 before = de.q_marginal(here, 4, short)
@@ -334,7 +332,7 @@ show(l03.step_back)
 #
 # The guess can be one of the data or one of the noise. Let $\boldsymbol\epsilon$ be the noise in
 # $\mathbf{x}_t=\sqrt{\bar\alpha_t}\,\mathbf{x}_0+\sqrt{1-\bar\alpha_t}\,\boldsymbol\epsilon$. Solve
-# for either one (DDPM eq. 15). All factors are those of level t itself, and with bars: t steps lie
+# for either one (DDPM eq. 15). All factors are those of level $t$ itself, and with bars: $t$ steps lie
 # between $\mathbf{x}_0$ and $\mathbf{x}_t$.
 #
 # The second formula is needed whenever somebody changes $\hat{\mathbf{x}}_0$, the predicted data,
@@ -398,7 +396,7 @@ agree(by_noise, de.q_posterior(x_500, roll, 500, long).mean, 1e-12, "eq. 11 agai
 safe, tiny = long.beta_tilde.clone(), long.beta_tilde.clamp(min=1e-20)
 safe[:2] = long.beta_tilde[2]
 rows = [(k, long.beta_tilde[k], tiny[k].log(), safe[k].log()) for k in (1, 2, 3, 10, 1000)]
-table(["t", "β̃", "log of the larger of β̃, 1e-20", "log, entry 2 stands in"], rows)
+table(["t", r"$\tilde\beta_t$", "log, at least log 1e-20", "log, entry 2 stands in"], rows)
 
 # %%
 lowest = torch.full((1, 2), -1.0).double()  # v = -1 asks for beta_tilde
@@ -454,36 +452,31 @@ w_xt = de.q_posterior(one, zero, levels, schedule).mean[:, 0] * other_root
 reached = w_x0 + w_xt * schedule.alpha_bar[levels].sqrt()  # without noise, from x_0 = 1
 wanted = schedule.alpha_bar[levels - 1].sqrt()
 rows = list(zip(levels.tolist(), reached, wanted, strict=True))
-table(["t", "root of ᾱ printed", "should be"], rows[:5])
+table(["t", r"with the root of $\bar\alpha_t$", "should be"], rows[:5])
 
 # %%
 points = de.EmpiricalOracle(torch.tensor([[-1.0], [1.0]]).double(), schedule)
-bell = de.Gaussian(torch.zeros_like(x), torch.ones(1).double())  # the Gaussian with its moments
+bell = de.Gaussian(torch.zeros_like(x), torch.ones(1).double())  # its mean, its variance
 apart = (points.log_prob(x, 2) - bell.log_prob(x)) * points.log_prob(x, 2).exp()
 given = de.q_posterior(x_t, x0, t, schedule).var
 unknown = l03.variance_of_step(points, x_t, t)
 agree(torch.trapezoid(points.log_prob(x, 2).exp(), x[:, 0]), 1.0, what="a density")
-table(
-    ["", "value"],
-    [
-        ("KL of q(x₂) from the Gaussian of its mean and variance", torch.trapezoid(apart, x[:, 0])),
-        ("variance of the step back, x₀ known", given),
-        ("variance of the step back, x₀ unknown", unknown),
-    ],
-)
+kl = ("KL of q(x₂) from the Gaussian of its mean and variance", torch.trapezoid(apart, x[:, 0]))
+known = ("variance of the step back, x₀ known", given)
+table(["", "value"], [kl, known, ("variance of the step back, x₀ unknown", unknown)])
 
 # %% [markdown]
 # ## Think
 #
 # 1. $\mathbf{x}_t$ is moved by 1. How far does the posterior mean move at $t=1$, and how far at
-#    large t?
+#    large $t$?
 # 2. For which data does the step back *without* $\mathbf{x}_0$ have variance $\beta_t$ exactly? And
 #    for which is it $\tilde\beta_t$?
 # 3. Switch the first explorer to the law `q_sigma` and move **eta**. Mean and width change. What
 #    does not? (Lecture 07 builds DDIM on that.)
 
 # %% [markdown] tags=["answer"]
-# 1. Not at all at $t=1$: the weight of $\mathbf{x}_t$ is 0. At large t by
+# 1. Not at all at $t=1$: the weight of $\mathbf{x}_t$ is 0. At large $t$ by
 #    $\sqrt{\alpha_t}(1-\bar\alpha_{t-1})/(1-\bar\alpha_t)\to\sqrt{\alpha_t}$.
 # 2. $\beta_t$ for $\mathcal{N}(\mathbf{0},\mathbf{I})$, $\tilde\beta_t$ for a single point.
 # 3. The distribution of $\mathbf{x}_{t-1}$ given $\mathbf{x}_0$ alone: the marginal, which the

@@ -356,9 +356,8 @@ agree(line_8, line_4, 1e-9, "line 8 against line 4, every path")
 # %%
 start_x0 = x0.expand(B, 1)
 m_log = {t: de.q_marginal(start_x0, t, schedule).log_prob(path[t]) for t in steps}  # q(x_t | x_0)
-b_log = {
-    t: de.q_posterior(path[t], start_x0, t, schedule).log_prob(path[t - 1]) for t in range(2, T + 1)
-}
+backward = {t: de.q_posterior(path[t], start_x0, t, schedule) for t in range(2, T + 1)}
+b_log = {t: q.log_prob(path[t - 1]) for t, q in backward.items()}
 turned = {t: b_log[t] + m_log[t] - m_log[t - 1] for t in b_log}
 agree(turned[3], q_log[3], 1e-9, "step 9 at t = 3, every path")
 agree(sum(m_log[t] - m_log[t - 1] for t in b_log), m_log[T] - m_log[1], 1e-9, "step 11, every path")
@@ -605,7 +604,7 @@ for side in (8, 32, 128):
     x, eps = torch.zeros(64, 1, side, side), torch.randn(64, 1, side, side, generator=g)
     mean = de.loss_simple(zeros, x, 500, eps, ddpm)
     losses.append((f"{side} by {side}", mean, mean * side**2))
-table(["image", "mean over pixels", "sum over pixels"], losses)
+table(["image", "mean over pixels", "sum over pixels"], losses, 5)
 
 # %% [markdown]
 # ## Bits per dimension
@@ -652,7 +651,8 @@ agree(de.bits_per_dim(mass, 1), de.bits_per_dim(density, 1) - math.log2(2 / 255)
 
 # %%
 bits = de.pretrained("mnist")[2].metrics["bits"]
-rows = [(name, bits[name]["mean"], bits[name]["error"]) for name in ("L_T", "L_t", "L_0", "total")]
+names = ("L_T", "L_t", "L_0", "total")
+rows = [(name, bits[name]["mean"], bits[name]["error"]) for name in names]
 table(["term", "bits/dim", "standard error"], rows, 3)
 
 # %% [markdown]

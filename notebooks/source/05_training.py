@@ -36,7 +36,8 @@ de.TrainingTheatre(steps=50)
 # %% [markdown]
 # Grey is the data; the points are samples of the network as it is now. The arrows point against the
 # noise that it sees. Press the button to train on, then drag the training step back and forth. Drag
-# **level** too: where is the network right at once, and where does it need long?
+# the ring in the third picture too, or set **noise level**: where is the network right at once, and
+# where does it need long?
 
 # %% [markdown]
 # ## The loss
@@ -169,7 +170,7 @@ plots.lines(20 + 20 * torch.arange(len(smooth)), {"mean of 40 steps": smooth}, "
 # The loss falls to 0.47 in a hundred steps, and then creeps: its floor is about 0.41, as the
 # theatre says. Do the samples still improve?
 
-# %%
+# %% tags=["cover"]
 x_T = torch.randn(2000, 2, generator=generator)
 samples = [de.ddim(m, x_T, schedule, steps=25) for m in (early, ema.model, model, network)]
 titles = ["averaged, 100 steps", "averaged, 500 steps", "last weights, 500 steps", "shipped"]
@@ -241,7 +242,7 @@ def my_loss(model, x0, t, eps, schedule):
     return ddpm_loss(model, x0, t, eps, schedule)
 
 
-de.TrainingTheatre(loss=my_loss, steps=20)
+de.TrainingTheatre(loss=my_loss, steps=50)
 
 # %% [markdown]
 # ## What time it is
@@ -265,15 +266,18 @@ show(de.nets.mlp.time_embedding)
 # $$e(t)\cdot e(t')=\sum_{k}\left(\sin\omega_kt\,\sin\omega_kt'+\cos\omega_kt\,\cos\omega_kt'\right)
 # =\sum_{k}\cos\omega_k(t-t').$$
 #
-# It depends on the distance of the times alone, and is largest, $h$, where they are equal.
+# It depends on the distance of the times alone, and is largest, $h$, where they are equal. Below,
+# the curves for two $t'$ are one:
 
 # %%
 times = torch.arange(1, 1001)
 e = de.nets.mlp.time_embedding(times.double(), 32).double()
 omega = 10_000.0 ** (-torch.arange(16) / 15)
-agree(e @ e[499], torch.cos((times - 500)[:, None] * omega).sum(1), tol=2e-3, what="e(t)·e(500)")
-likeness = {"e(t)·e(500)": e @ e[499], "e(t)·e(900)": e @ e[899]}
-plots.lines(times, likeness, "t", "likeness of two times")
+by_distance = torch.cos((times - 500)[:, None] * omega).sum(1)
+agree(e @ e[499], by_distance, tol=2e-3, what="e(t)·e(500)")
+near = torch.arange(-100, 101)
+likeness = {f"t' = {t}": e[t - 1 + near] @ e[t - 1] for t in (500, 850)}
+plots.lines(near, likeness, "t - t'", "e(t)·e(t')")
 
 # %% [markdown]
 # ## An average of the weights
@@ -311,7 +315,8 @@ for new in w:
 past = (1 - decay) * decay ** torch.arange(499, -1, -1, dtype=torch.float64)
 agree(average, past @ w, tol=1e-12, what="the rule, and the sum it unrolls to")
 expected = (1 - decay) / (1 + decay)
-agree(average.var(), expected, tol=4 * expected * (2 / 4000) ** 0.5, what="variance of the average")
+error = expected * (2 / 4000) ** 0.5
+agree(average.var(), expected, tol=4 * error, what="variance of the average")
 
 # %% [markdown]
 # The Keras example of DDIM keeps two networks, as here: `network` is trained; `ema_network`,
@@ -570,7 +575,7 @@ for s, m in models.items():
         how = {"eta": 1.0, "variance": kinds[s], "generator": same}
         *_, last = de.sample(m, x_T, short, steps, **how)
         gaps = torch.stack([de.sliced_wasserstein2(x, held) for x in last.x_s.split(1000)])
-        rows.append([s, steps, gaps.mean(), gaps.std() / 2])
+        rows.append([s, steps, f"{gaps.mean():.3f}", f"{gaps.std() / 2:.3f}"])
 table(["variance", "steps", "distance", "standard error"], rows, digits=2)
 
 # %% [markdown]

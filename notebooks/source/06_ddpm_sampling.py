@@ -28,12 +28,13 @@ from diffusion_edu.lectures import agree, card, show, table
 from diffusion_edu.viz import plots
 
 # %%
-de.ReverseExplorer("swiss_roll", sampler="ddpm", steps=50, tails=True)
+de.ReverseExplorer("swiss_roll", sampler="ddpm", steps=50, t=140)
 
 # %% [markdown]
-# Drag **t** from noise to data. Then set **steps** to 10, and compare the samplers: `ddpm` adds
-# noise of the variance of the step forward, `ddpm_small` that of Bayes' posterior, `ddim` with eta
-# 0 none at all. Turn **prediction** on: it shows what the network takes the data to be.
+# The walk at level 140; a colour is the quarter that a point started in. Drag **t** from noise, 1000,
+# to data, 0. Then set **steps** to 10, and compare the samplers: `ddpm` adds noise of the variance
+# of the step forward, `ddpm_small` that of Bayes' posterior, `ddim` with eta 0 none at all. Turn
+# **prediction** on: it shows what the network takes the data to be.
 
 # %% [markdown]
 # ## The mean of a step
@@ -305,7 +306,7 @@ def my_step(x_t, t, s, eps, z, eta, schedule):
     return ddpm_step(x_t, torch.full((len(x_t),), chain.T), eps, z, chain)
 
 
-de.ReverseExplorer("swiss_roll", sampler="ddpm", steps=50, step=my_step)
+de.ReverseExplorer("swiss_roll", sampler="ddpm", steps=50, step=my_step, t=140)
 
 # %% [markdown]
 # ## Clipping the predicted data
@@ -459,7 +460,7 @@ for k in (0, 12, 20):
     noise = de.shared_noise(k, torch.Generator().manual_seed(4))
     *_, end = de.sample(mnist, same, mnist_schedule, 25, eta=1.0, clip=1.0, noise=noise)
     rows.append(end.x_s)
-plots.strip(torch.stack(rows), rows=[f"{k} of 25 steps shared" for k in (0, 12, 20)])
+plots.strip(torch.stack(rows), rows=[f"{k} of 25 shared" for k in (0, 12, 20)])
 
 # %% [markdown]
 # ## Is this Langevin dynamics?

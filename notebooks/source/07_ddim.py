@@ -26,8 +26,8 @@ from diffusion_edu.viz import plots
 de.EtaStepsLab()
 
 # %% [markdown]
-# Both pictures start from the same noise and use the same network. Drag **steps S** down to 5, then
-# **eta** from 0 to 1: which walk cares more about the number of steps? (DDPM has here the larger of
+# Both pictures start from the same noise and use the same network. Set **steps S** to 5, then
+# turn **eta** up from 0 to 1: which walk cares more about the number of steps? (DDPM has here the larger of
 # its two variances; more of that below.)
 #
 # ## Why DDPM is slow
@@ -463,7 +463,7 @@ pairs = [(1000, 900), (500, 400), (200, 100), (200, 199)]
 rows = []
 for t, s in pairs:
     excess = 1 - sch.alpha_bar[t] / sch.alpha_bar[s] - de.ddim_sigma(t, s, 1.0, sch) ** 2
-    rows.append([f"{t} → {s}", 1 - sch.alpha_bar[s], 1 - sch.alpha_bar[s] + excess])
+    rows.append([f"{t}→{s}", 1 - sch.alpha_bar[s], 1 - sch.alpha_bar[s] + excess])
 table(["step", "variance of noise at s", "with sigma-hat"], rows)
 
 # %% [markdown]
@@ -549,7 +549,7 @@ for eta in (0.0, 0.5):
 # %% [markdown] tags=["covers-eta-table"]
 # DDIM's Table 1 is the paper in one picture: the same trained network, five amounts of noise, five
 # numbers of steps. Smaller is better. The abstract's "10 to 50 times faster" are its columns 100
-# and 20. Beside the two published halves stands the same table for the MNIST network of this
+# and 20. Below the two published halves stands the same table for the MNIST network of this
 # library. It was measured with
 #
 # `diffusion-edu table --model mnist --steps 10,20,50,100 --n 500`
@@ -789,11 +789,11 @@ plots.clouds([jumpy, generated], ["training network", "EMA network"], behind=fre
 #
 # | often printed | right | how to see it |
 # |---|---|---|
-# | $\frac{\sqrt{\alpha_s}}{\sqrt{\alpha_t}}(\mathbf{x}_t-\sqrt{1-\bar\alpha_t}\,\boldsymbol\epsilon)$ | $\sqrt{\bar\alpha_s}/\sqrt{\bar\alpha_t}$ | A |
+# | $\sqrt{\alpha_s}/\sqrt{\alpha_t}\,(\mathbf{x}_t-\sqrt{1-\bar\alpha_t}\,\boldsymbol\epsilon)$ | $\sqrt{\bar\alpha_s}/\sqrt{\bar\alpha_t}$ | A |
 # | $\sqrt{1-\alpha_t-\sigma^2}\,\boldsymbol\epsilon$ in the step | $\sqrt{1-\bar\alpha_s-\sigma^2}\,\boldsymbol\epsilon$ | A |
-# | weight of $\mathbf{x}_t$ in $\tilde{\boldsymbol\mu}_t$: $\frac{\sqrt{\bar\alpha_t}(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}$ | $\sqrt{\alpha_t}$ in front | B |
+# | weight of $\mathbf{x}_t$ in $\tilde{\boldsymbol\mu}_t$: $\sqrt{\bar\alpha_t}\,(1-\bar\alpha_{t-1})/(1-\bar\alpha_t)$ | $\sqrt{\alpha_t}$ in front | B |
 # | next noise rate in Keras' loop: $\sqrt{1-\alpha_t}$ | $\sqrt{1-\bar\alpha_s}$ | A |
-# | a brace that calls $\frac{\mathbf{x}_t-\sqrt{\alpha_t}\mathbf{x}_0}{\sqrt{1-\alpha_t}}$ the covariance of $q_\sigma$ | it is part of the mean; the covariance is $\sigma^2\mathbf{I}$ | C |
+# | a brace that calls $(\mathbf{x}_t-\sqrt{\alpha_t}\,\mathbf{x}_0)/\sqrt{1-\alpha_t}$ the covariance of $q_\sigma$ | it is part of the mean; the covariance is $\sigma^2\mathbf{I}$ | C |
 
 # %% [markdown]
 # A: with the true $\mathbf{x}_0$ and $\boldsymbol\epsilon$, a step with $\sigma=0$ must arrive at

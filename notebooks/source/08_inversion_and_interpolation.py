@@ -239,7 +239,7 @@ plots.clouds([frames[t] for t in shown], [f"t = {t}" for t in shown], colour=ang
 #
 # $$\mathbf{x}_0\to\mathbf{x}_T\to\mathbf{x}_0'\approx\mathbf{x}_0.$$
 #
-# "$\approx$", because both ways are Euler's method and see the noise at different places. The
+# Only nearly, because both ways are Euler's method and see the noise at different places. The
 # denoiser is exact here (eight Gaussians), so what you will see is the error of the sampler alone.
 # DDIM's section 5.4 measures the same on CIFAR-10.
 
@@ -384,7 +384,7 @@ table(["latent", "length", "precision", "recall", "total variance of samples"], 
 # %%
 show(de.interpolate)
 
-# %%
+# %% tags=["cover"]
 roll, roll_sch, _ = de.pretrained("swiss_roll")
 ends = torch.tensor([[-1.3, -1.1], [1.4, -0.6]])
 *_, last = de.invert(roll, ends, roll_sch, 100)

@@ -184,7 +184,7 @@ f = -model(x_t.float(), torch.full((20_000,), t)).double() / b
 cathetus, other, hypotenuse = ((u**2).sum(1) for u in (X - m, m - f, X - f))
 gap = hypotenuse - cathetus - other
 agree(gap.mean(), 0.0, 4 * float(gap.std()) / 20_000**0.5, "Pythagoras")
-table(["E|X-f|²", "E|X-m|²", "E|m-f|²"], [[v.mean() for v in (hypotenuse, cathetus, other)]])
+table(["E‖X-f‖²", "E‖X-m‖²", "E‖m-f‖²"], [[v.mean() for v in (hypotenuse, cathetus, other)]])
 # %% [markdown]
 # The network's error, on the right, is a thousandth of its loss. The rest is the noise that nobody
 # can know from $\mathbf{x}_t$. A loss that stops falling is no sign that the network stopped
@@ -478,7 +478,7 @@ table(["T", "gap / beta²"], [[T, gap(T)] for T in (100, 1000, 10_000)])
 # $1-\beta(t)\,dt$, becomes an exponential:
 #
 # $$\boxed{d\mathbf{x}=-\tfrac12\beta(t)\,\mathbf{x}\,dt+\sqrt{\beta(t)}\,d\mathbf{w},\qquad
-# \bar\alpha(t)=e^{-\int_0^t\beta(t')\,dt'}}$$
+# \bar\alpha(t)=\exp\left(-\int_0^t\beta(t')\,dt'\right)}$$
 # %%
 show(de.VPSDE.alpha_bar, de.VPSDE._spent, de.VPSDE.drift, docstring=False)
 
@@ -626,7 +626,7 @@ plots.lines(counts, dict(zip(names, curves, strict=True)), "steps", "error", log
 # %% [markdown]
 # **Three walks from the same three places**, over the eight Gaussians: along the ODE, along the
 # SDE, and by Langevin dynamics that stays at one level ($t=0.3$, a cloud wider than the data).
-# %%
+# %% tags=["cover"]
 start, steps = torch.tensor([[2.0, 1.6], [-1.8, 0.4], [0.2, -2.2]], dtype=torch.float64), 150
 walks = {
     "probability-flow ODE": de.probability_flow(score, start, sde, steps),

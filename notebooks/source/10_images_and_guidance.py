@@ -24,7 +24,7 @@ from diffusion_edu.nets.unet import Attention, ResnetBlock, UNet, UNetConfig
 from diffusion_edu.viz import l10, plots
 
 # %%
-de.GuidanceDial(play=True, steps=8)
+de.GuidanceDial(play=True, steps=8, curves=False)
 
 # %% [markdown]
 # Thirty digits from the same noise: three of each class. Turn **guidance**. The same images
@@ -363,7 +363,7 @@ samples = {f"g = {g}": de.ddim(de.guided(told, 1, g), x_T, schedule, 50) for g i
 print(f"g = 3: mean {samples['g = 3'].mean():.2f}, std {samples['g = 3'].std():.2f}")
 top = [oracle.x0(torch.zeros(1, 1).double(), 1000) for oracle in (both, right)]
 agree(cfg_eps(top[1], top[0], 3), 3.0, 0.01, "where g = 3 points at the top level")
-plots.histogram(samples, "x", density=(grid, tilted / (grid[1] - grid[0])), title="exact: p_3")
+plots.histogram(samples, "x", density=(grid, tilted / (grid[1] - grid[0])), title="black: p_3")
 
 # %% [markdown]
 # The samples for $g = 3$ lie further out than $p_3$ does, and are too narrow. The push is too
@@ -430,8 +430,8 @@ table(["g", "fidelity", "diversity"], rows, 2)
 # At $g = 0$ one in ten is right by luck, and "diversity within a class" is that of all digits. On
 # the way up, fidelity rises and diversity falls. These digits are easy: from $g = 1$ there is
 # hardly any fidelity left to win, and the diversity goes on falling. No single $g$ is best: it
-# depends on what the pictures are for. The dial's button *measure* draws both curves with error
-# bars.
+# depends on what the pictures are for. The second dial has both curves, with error bars (in
+# a running notebook, press *Measure the curves*).
 
 # %% [markdown]
 # ## Part of the picture is known
@@ -505,7 +505,7 @@ agree(turn.cos().mean().hypot(turn.sin().mean()), 0.0, (7 / len(hue)) ** 0.5, "m
 # half is hidden, and the shipped network fills it in without being told a class. Most strokes go on
 # where they were cut; look for those that do not.
 
-# %%
+# %% tags=["cover"]
 originals = de.images.to_float(de.images.mnist_sample()[[2, 3, 5, 7, 8]])
 padded = torch.nn.functional.pad(originals, (2, 2, 2, 2), value=-1.0)
 upper = de.pixels((torch.arange(32) < 15).float()[:, None])
@@ -666,7 +666,7 @@ fresh_noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(6))
 new = de.ddim(digits, fresh_noise, schedule, 10, clip=1.0)
 read_as = judge(de.images.to_uint8(denoised))[1].argmax(1)
 print("labels in (a):", test.labels[some].tolist(), " read in (c):", read_as.tolist())
-rows = ["(a) held out", "(b) noise of variance 1", "(c) denoised", "(d) new"]
+rows = ["(a) held out", "(b) with noise", "(c) denoised", "(d) new"]
 plots.strip([x0, received, denoised, new], rows=rows, zoom=0.75)
 
 # %%

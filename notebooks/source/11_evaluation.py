@@ -144,10 +144,10 @@ show(de.sliced_wasserstein2)
 # \rVert}$$
 #
 # On a line it compares distribution functions $F$ and $G$. Since
-# $|x-y|=\int\left(1_{x\le z<y}+1_{y\le z<x}\right)dz$,
+# $\lvert x-y\rvert=\int\left(1_{x\le z<y}+1_{y\le z<x}\right)dz$,
 #
 # $$\begin{aligned}
-# \mathbb{E}|x-y|&=\int F(1-G)+G(1-F)\,dz\\
+# \mathbb{E}\lvert x-y\rvert&=\int F(1-G)+G(1-F)\,dz\\
 # E&=\int 2F(1-G)+2G(1-F)-2F(1-F)-2G(1-G)\,dz=2\int(F-G)^2\,dz .
 # \end{aligned}$$
 # %%
@@ -320,7 +320,7 @@ training, test = de.images.load("digits"), de.images.load("digits", "test")
 model, schedule, info = de.pretrained("digits")
 plan = Sampling(n=200, steps=10, batch=200)  # 20 of each class
 fake = torch.cat([x for x, _ in generate(model, schedule, info.shape, plan, progress=False)])
-plots.strip(torch.stack([fake[:10], test.images[:10]]), rows=("samples", "test set"))
+plots.strip(torch.stack([fake[:10], test.images[:10]]), rows=("samples", "test set"), zoom=0.6)
 
 
 # %%
