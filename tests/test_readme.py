@@ -46,7 +46,8 @@ def test_command_lines_of_the_readme_are_understood(line):
     name, *words = line.split()
     options = [word for word in words if word.startswith("--")]
     command = [sys.executable, "-m", "diffusion_edu"]
-    command += [name, "--help"] if not name.startswith("-") else ["--help"]
+    path = [name, words[0]] if name in ("data", "exercise", "lectures") else [name]
+    command += [*path, "--help"] if not name.startswith("-") else ["--help"]
     environment = {"COLUMNS": "200", "PATH": "", "NO_COLOR": "1", "TERM": "dumb"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr

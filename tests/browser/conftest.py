@@ -123,7 +123,9 @@ def _environment(home: Path) -> dict[str, str]:
         "IPYTHONDIR": "ipython",
     }
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return os.environ | {k: str(home / v) for k, v in own.items()} | {"PYTHONPATH": path}
+    # Browser and server need a core too: two threads of a kernel would wait for each other.
+    threads = {"OMP_NUM_THREADS": "1"}
+    return threads | os.environ | {k: str(home / v) for k, v in own.items()} | {"PYTHONPATH": path}
 
 
 def _await_server(lab: Lab, process: subprocess.Popen[bytes], log: Path) -> None:

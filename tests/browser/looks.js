@@ -1,4 +1,4 @@
-// What test_site.py looks for in a page; all functions answer with a list of what is wrong.
+// What test_site_pages.py looks for in a page; all functions answer with a list of what is wrong.
 window.looks = {
   // Words outside of code: no dollar, no backslash with a letter after it.
   rawTex() {
