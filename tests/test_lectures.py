@@ -220,7 +220,7 @@ def test_it_runs_offline_without_a_warning(
     """No network, no data sets, nothing on stderr; its own cells take at most a minute.
 
     Explorers and cards are not counted: here they compute all settings of their pages. How long
-    they take a reader, tests/browser/test_lectures.py measures.
+    they take a reader, tests/browser/test_lectures_lab.py measures.
     """
     notebook = executed(path_of(one), tmp_path)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
