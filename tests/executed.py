@@ -28,7 +28,9 @@ def executed(path: Path, data: Path) -> Any:
     notebook = nbformat.read(path, as_version=4)
     offline = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), NOWHERE)
     before = dict(os.environ)
-    os.environ.update(offline, DIFFUSION_EDU_DATA=str(data), HF_HUB_OFFLINE="1")
+    # One thread: other tests run beside, and two that wait for each other are slower than one.
+    alone = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    os.environ.update(offline, DIFFUSION_EDU_DATA=str(data), **alone)
     try:
         with FileLock(CACHE / f"{path.stem}.lock"):
             execute({path.stem: notebook}, CACHE, jobs=1)

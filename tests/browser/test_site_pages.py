@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from executed import CACHE
 
 from diffusion_edu.lectures.build import folder
 
@@ -23,7 +24,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("latex2mathml")
     from diffusion_edu.lectures.site import build_site
 
-    return build_site(tmp_path_factory.mktemp("built") / "site").parent
+    return build_site(tmp_path_factory.mktemp("built") / "site", cache=CACHE).parent
 
 
 class Reader:
