@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,19 @@ LECTURES = PAGES[1:]
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built once; $DIFFUSION_EDU_BUILT_SITE is one that is there already."""
+def site() -> Path:
+    """Built once, beside the cache that the tests of lectures fill too, as `make site` does.
+
+    $DIFFUSION_EDU_BUILT_SITE is one that is there already.
+    """
     if built := os.environ.get("DIFFUSION_EDU_BUILT_SITE"):
         return Path(built)
     pytest.importorskip("latex2mathml")
-    from diffusion_edu.lectures.site import build_site
-
-    return build_site(tmp_path_factory.mktemp("built") / "site", cache=CACHE).parent
+    out = CACHE.parents[1] / "site-under-test"
+    command = [sys.executable, "-m", "diffusion_edu", "lectures", "site", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return out
 
 
 class Reader:
