@@ -17,7 +17,7 @@ from ._checks import check_count, check_time
 from .gaussian import standard_normal
 from .prediction import Kind, Model, predict
 from .sampling import sample
-from .schedules import Schedule, at
+from .schedules import Schedule
 from .spacing import levels_of
 
 __all__ = ["Part", "fill_in", "gray", "holding", "pixels"]
@@ -59,9 +59,7 @@ def holding(
     def held(x_t: Tensor, t: Tensor) -> Tensor:
         x0 = predict(kind, model(x_t, t), x_t, t, schedule).x0
         x0 = x0 + part(known.expand_as(x0) - x0)
-        return (x_t - at(schedule.sqrt_alpha_bar, t, x_t) * x0) / at(
-            schedule.sqrt_one_minus_alpha_bar, t, x_t
-        )
+        return predict("x0", x0, x_t, t, schedule).eps
 
     return held
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from ..viz.plots import Picture, new_figure
-from .table import HAT, PUBLISHED, Table, published
+from ..viz.plots import Picture, new_figure, shade_cells
+from .table import HAT, PUBLISHED, Table, filled
 
-__all__ = ["measured_mnist", "published_celeba", "published_cifar10", "tables"]
+__all__ = ["measured_mnist", "published_celeba", "tables"]
 
 # 2010.02502, Table 1, CelebA at 64 x 64: FID, one row for each eta.
 CELEBA_STEPS = (10, 20, 50, 100, 1000)
@@ -33,33 +33,17 @@ MNIST = {
 }
 
 
-def published_cifar10() -> Table:
-    """DDIM's Table 1, left half: FID of 50,000 samples."""
-    return published()
-
-
 def published_celeba() -> Table:
     """DDIM's Table 1, right half: FID of 50,000 samples."""
     about = {"model": "DDPM, CelebA 64 x 64", "data": "celeba", "n": 50_000}
-    return _filled(about, "FID", CELEBA, CELEBA_STEPS)
+    return filled(about, "FID", CELEBA, CELEBA_STEPS)
 
 
 def measured_mnist() -> Table:
     """Ours: Frechet distance in the features of a small classifier, 500 samples a cell."""
-    table = _filled({"model": "mnist", "data": "mnist", "n": 500}, "FD", MNIST, MNIST_STEPS)
+    table = filled({"model": "mnist", "data": "mnist", "n": 500}, "FD", MNIST, MNIST_STEPS)
     table.floor, table.floor_n = {"FD": MNIST_FLOOR}, 500
     return table
-
-
-def _filled(
-    about: dict[str, object], metric: str, rows: Mapping[str, Sequence[float]], steps: Sequence[int]
-) -> Table:
-    values = {
-        (eta, s): {metric: value}
-        for eta, row in rows.items()
-        for s, value in zip(steps, row, strict=True)
-    }
-    return Table(about, (metric,), values=values)
 
 
 def tables(found: Mapping[str, Table]) -> Picture:
@@ -72,14 +56,9 @@ def tables(found: Mapping[str, Table]) -> Picture:
     for axis, (title, one) in zip(axes.flat, found.items(), strict=True):
         steps, etas = sorted({s for _, s in one.values}), list(PUBLISHED)
         values = np.array(one.grid(etas, steps), float)
-        shade = np.log(values)
-        axis.imshow(shade, cmap="cividis", aspect="auto")
+        shade_cells(axis, values, np.log(values), digits=4)
         axis.set_xlim(-0.5, widest - 0.5)  # cells of one width in all tables
         axis.spines[:].set_visible(False)
-        middle = (shade.min() + shade.max()) / 2
-        for (i, j), value in np.ndenumerate(values):
-            ink = "black" if shade[i, j] > middle else "white"
-            axis.text(j, i, f"{value:.4g}", ha="center", va="center", color=ink, fontsize=9)
         axis.set_xticks(range(len(steps)), [f"S = {s}" if s == steps[0] else str(s) for s in steps])
         axis.set_yticks(range(len(etas)), [_row(eta) for eta in etas])
         axis.tick_params(length=0)

@@ -215,13 +215,20 @@ class Table:
 
 def published() -> Table:
     """The paper's table: FID on CIFAR-10 of 50,000 samples a cell."""
-    values = {
-        (eta, s): {"FID": value}
-        for eta, row in PUBLISHED.items()
-        for s, value in zip(PUBLISHED_STEPS, row, strict=True)
-    }
     about = {"model": "DDPM, CIFAR-10", "data": "cifar10", "n": 50_000}
-    return Table(about, ("FID",), values=values)
+    return filled(about, "FID", PUBLISHED, PUBLISHED_STEPS)
+
+
+def filled(
+    about: dict[str, Any], metric: str, rows: Mapping[str, Sequence[float]], steps: Sequence[int]
+) -> Table:
+    """The table with these numbers: a row for each eta, a column for each of ``steps``."""
+    values = {
+        (eta, s): {metric: value}
+        for eta, row in rows.items()
+        for s, value in zip(steps, row, strict=True)
+    }
+    return Table(about, (metric,), values=values)
 
 
 def shape(table: Table, metric: str | None = None) -> dict[str, bool]:

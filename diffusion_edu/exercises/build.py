@@ -12,12 +12,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .._files import write_atomically
+from .._percent import tidied, write_files, written
 from . import load
 from .spec import Exercise
 
 BEGIN, END, STUDENT = "# BEGIN SOLUTION", "# END SOLUTION", "# STUDENT:"
-KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
 def source(key: str) -> str:
@@ -73,23 +72,9 @@ def full_source(text: str) -> str:
 def notebook(text: str, key: str) -> Any:
     """A notebook of a percent source: no outputs, no metadata but the kernel's, steady ids."""
     import jupytext
-    import nbformat
 
     made = jupytext.reads(text, fmt="py:percent")
-    made.metadata = nbformat.NotebookNode({"kernelspec": KERNEL})
-    made.nbformat, made.nbformat_minor = 4, 5
-    for number, cell in enumerate(made.cells, 1):
-        cell.metadata = nbformat.NotebookNode()
-        cell["id"] = f"{key.lower()}-{number:02}"
-    nbformat.validate(made)
-    return made
-
-
-def written(made: Any) -> str:
-    """The text of a notebook's file."""
-    import nbformat
-
-    return str(nbformat.writes(made)) + "\n"
+    return tidied(made, made.cells, key.lower())
 
 
 def student_notebook(key: str) -> str:
@@ -112,11 +97,7 @@ def build(keys: list[str], folder: Path, instructor: Path | None = None) -> list
             solved = written(notebook(full_source(source(key)), key))
             files[instructor / name.replace(".ipynb", "_solution.ipynb")] = solved
             files[instructor / f"{key}_mistakes.md"] = catalogue(exercise)
-    for path, text in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        data = text.encode()
-        write_atomically(path, lambda file, data=data: file.write(data))  # type: ignore[misc]
-    return list(files)
+    return write_files(files)
 
 
 def catalogue(exercise: Exercise) -> str:

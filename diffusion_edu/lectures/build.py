@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from .._files import write_atomically
+from .._percent import tidied, write_files, written
 from ..data.location import checkout
 from .notation import footer
 from .syllabus import SYLLABUS, Lecture, lecture
@@ -19,7 +19,6 @@ from .syllabus import SYLLABUS, Lecture, lecture
 __all__ = ["build", "folder", "lecture_notebook", "source"]
 
 REPOSITORY = "diffusion-edu/diffusion_edu"  # the owner and name that the badges lead to
-KERNEL = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 COLAB = f"""# On Colab: installs the library (half a minute). Elsewhere: does nothing.
 import sys
 
@@ -72,15 +71,7 @@ def lecture_notebook(one: Lecture, text: str, instructor: bool = False) -> Any:
         if "notation" in _tags(cell):
             cell.source = _footer(cell.source)
     cells.insert(1, nbformat.v4.new_code_cell(COLAB, metadata={"tags": ["colab"]}))
-    for number, cell in enumerate(cells, 1):
-        tags = _tags(cell)
-        cell.metadata = nbformat.NotebookNode({"tags": tags} if tags else {})
-        cell["id"] = f"l{one.number}-{number:02}"
-    made.cells = cells
-    made.metadata = nbformat.NotebookNode({"kernelspec": KERNEL})
-    made.nbformat, made.nbformat_minor = 4, 5
-    nbformat.validate(made)
-    return made
+    return tidied(made, cells, f"l{one.number}", "Python 3 (ipykernel)")
 
 
 def _tags(cell: Any) -> list[str]:
@@ -116,16 +107,11 @@ def build(
     Returns:
         The files written.
     """
-    import nbformat
-
     chosen = [lecture(n) for n in numbers] if numbers else list(SYLLABUS)
     place = out or folder()
-    made = {
-        place / f"{one.name}.ipynb": nbformat.writes(lecture_notebook(one, source(one), instructor))
-        for one in chosen
-    }
-    for path, text in made.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        data = (text + "\n").encode()
-        write_atomically(path, lambda file, data=data: file.write(data))  # type: ignore[misc]
-    return list(made)
+    return write_files(
+        {
+            place / f"{one.name}.ipynb": written(lecture_notebook(one, source(one), instructor))
+            for one in chosen
+        }
+    )

@@ -197,16 +197,12 @@ def _image(data: Any, metadata: Any) -> str:
 
 
 def _equation(tex: str) -> str:
-    try:
-        formula = mathml(tex, display=True)
-    except ValueError as error:
-        raise ValueError(f"{error} in the formula {' '.join(tex.split())!r}") from error
-    return f'<div class="equation" tabindex="0" role="group">{formula}</div>\n'
+    return f'<div class="equation" tabindex="0" role="group">{_formula(tex, display=True)}</div>\n'
 
 
-def _inline(tex: str) -> str:
+def _formula(tex: str, display: bool = False) -> str:
     try:
-        return mathml(tex)
+        return mathml(tex, display=display)
     except ValueError as error:
         raise ValueError(f"{error} in the formula {' '.join(tex.split())!r}") from error
 
@@ -250,9 +246,9 @@ def _parser(writer: _Writer) -> Any:
     rules = parser.renderer.rules
     rules["link_open"], rules["image"] = link_open, image
     rules["fence"] = lambda tokens, i, *_: _code(tokens[i].content, tokens[i].info.strip())
-    rules["math_inline"] = lambda tokens, i, *_: _inline(tokens[i].content)
+    rules["math_inline"] = lambda tokens, i, *_: _formula(tokens[i].content)
     rules["math_inline_double"] = lambda tokens, i, *_: (
-        f'<span class="equation" tabindex="0">{mathml(tokens[i].content, display=True)}</span>'
+        f'<span class="equation" tabindex="0">{_formula(tokens[i].content, display=True)}</span>'
     )
     rules["math_block"] = lambda tokens, i, *_: _equation(tokens[i].content)
     return parser

@@ -20,9 +20,11 @@ from torch import Tensor
 
 from ..data.images import to_uint8
 from .images import tile
+from .scene_figure import COLOURS, GREY
 
 __all__ = [
     "COLOURS",
+    "GREY",
     "Picture",
     "bars",
     "clouds",
@@ -31,12 +33,12 @@ __all__ = [
     "lines",
     "new_figure",
     "paths",
+    "shade_cells",
     "strip",
 ]
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
-GREY, DPI = "#9a9a9a", 110
+DPI = 110
 
 
 class Picture:
@@ -259,18 +261,22 @@ def heat(
     shade = np.log(array) if log else array
     size = (1.6 + 0.85 * len(columns), 1.1 + 0.5 * len(rows))
     figure, ((axis,),) = new_figure(size=size)
-    axis.imshow(shade, cmap="cividis", aspect="auto")
-    middle = (np.nanmin(shade) + np.nanmax(shade)) / 2
-    for i, row in enumerate(array):
-        for j, value in enumerate(row):
-            ink = "black" if shade[i, j] > middle else "white"
-            text = f"{value:.{digits}g}"
-            axis.text(j, i, text, ha="center", va="center", color=ink, fontsize=9)
+    shade_cells(axis, array, shade, digits)
     axis.set_xticks(range(len(columns)), columns)
     axis.set_yticks(range(len(rows)), rows)
     axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.set_title(title, fontsize=10)
     return Picture(figure, f"{title}: rows {', '.join(rows)}; columns {', '.join(columns)}")
+
+
+def shade_cells(axis: Axes, values: np.ndarray, shade: np.ndarray, digits: int) -> None:
+    """A table of numbers, each on its shade; light is large."""
+    axis.imshow(shade, cmap="cividis", aspect="auto")
+    middle = (np.nanmin(shade) + np.nanmax(shade)) / 2
+    for (i, j), value in np.ndenumerate(values):
+        ink = "black" if shade[i, j] > middle else "white"
+        text = f"{value:.{digits}g}"
+        axis.text(j, i, text, ha="center", va="center", color=ink, fontsize=9)
 
 
 def paths(

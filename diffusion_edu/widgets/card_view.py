@@ -14,6 +14,8 @@ from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
+from .page import view_bundle
+
 __all__ = ["Play", "display_card", "fragment", "mimebundle"]
 
 _PAGE = """<style>{style}</style>
@@ -132,8 +134,7 @@ def display_card(card: Any) -> None:
     except ImportError:  # no ipywidgets: the page plays by itself
         display(mimebundle(card), raw=True)
         return
-    bundle = view._repr_mimebundle_() if hasattr(view, "_repr_mimebundle_") else _bundle(view)
-    data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+    data, metadata = view_bundle(view)
     display({**data, **described(card)}, metadata=metadata, raw=True)
     note = display(_note(play), raw=True, display_id=True)
     shown = play.text
@@ -202,9 +203,3 @@ def make_view(play: Play) -> tuple[Any, Callable[[], None]]:
         view.guess, view.answer, view.error = play.guess, play.answer, play.error
 
     return view, redraw
-
-
-def _bundle(view: Any) -> dict[str, Any]:
-    """ipywidgets 7 has no _repr_mimebundle_ of its own."""
-    key = "application/vnd.jupyter.widget-view+json"
-    return {key: {"version_major": 2, "version_minor": 0, "model_id": view.model_id}}

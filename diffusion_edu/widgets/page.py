@@ -93,10 +93,13 @@ def fragment(
 
 
 def site_fragment(
-    scenes: Mapping[Values, Scene], grid: Mapping[str, Sequence[Any]], at: Values = ()
+    scenes: Mapping[Values, Scene],
+    grid: Mapping[str, Sequence[Any]],
+    at: Values = (),
+    poster: bytes | None = None,
 ) -> str:
     """As ``fragment``, for a page that has ``site_script`` and ``player_style``."""
-    return _IN_SITE.format(**_filling(scenes, grid, at, None))
+    return _IN_SITE.format(**_filling(scenes, grid, at, poster))
 
 
 def site_script() -> str:
@@ -207,20 +210,23 @@ def mimebundle(explorer: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         view = explorer.view
     except ImportError:  # no ipywidgets: the page still plays
         return data, metadata
-    bundle = view._repr_mimebundle_() if hasattr(view, "_repr_mimebundle_") else _bundle(view)
-    more, extra = bundle if isinstance(bundle, tuple) else (bundle, {})
+    more, extra = view_bundle(view)
     return {**more, **data}, {**metadata, **extra}
 
 
 def _site_bundle(explorer: Any, scene: Scene, poster: bytes) -> dict[str, Any]:
+    scenes, grid, at = explorer._pages()
     return {
         "text/plain": f"{scene.title}: {scene.text[scene.at]}",
-        "text/html": site_fragment(*explorer._pages()),
+        "text/html": site_fragment(scenes, grid, at, poster),
         "image/png": base64.b64encode(poster).decode(),
     }
 
 
-def _bundle(view: Any) -> dict[str, Any]:
-    """ipywidgets 7 has no _repr_mimebundle_ of its own."""
-    key = "application/vnd.jupyter.widget-view+json"
-    return {key: {"version_major": 2, "version_minor": 0, "model_id": view.model_id}}
+def view_bundle(view: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Data and metadata of a widget. ipywidgets 7 has no _repr_mimebundle_ of its own."""
+    if not hasattr(view, "_repr_mimebundle_"):
+        key = "application/vnd.jupyter.widget-view+json"
+        return {key: {"version_major": 2, "version_minor": 0, "model_id": view.model_id}}, {}
+    bundle = view._repr_mimebundle_()
+    return bundle if isinstance(bundle, tuple) else (bundle, {})

@@ -560,9 +560,10 @@ for eta in (0.0, 0.5):
 
 # %% tags=["covers-eta-table"]
 from diffusion_edu.evaluation import ddim_tables
+from diffusion_edu.evaluation.table import published, shape
 
 found = {
-    "CIFAR-10, published": ddim_tables.published_cifar10(),
+    "CIFAR-10, published": published(),
     "CelebA, published": ddim_tables.published_celeba(),
     "MNIST, measured": ddim_tables.measured_mnist(),
 }
@@ -572,8 +573,6 @@ ddim_tables.tables(found)
 # Which features of the published table hold for ours?
 
 # %%
-from diffusion_edu.evaluation.table import shape
-
 claims = {name: shape(one) for name, one in found.items()}
 answers = list(claims["CIFAR-10, published"])
 rows = [[claim, *("yes" if c[claim] else "no" for c in claims.values())] for claim in answers]

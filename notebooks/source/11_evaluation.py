@@ -449,14 +449,16 @@ names = ["η=0 (DDIM)", "η=0.2", "η=0.5", "η=1 (DDPM)", "hat (DDPM)"]
 title = "FID, CIFAR-10 (DDIM, Table 1)"
 plots.heat(list(PUBLISHED.values()), names, columns, title=title, log=True, digits=5)
 # %%
-celeba = [
-    [17.33, 13.73, 9.17, 6.53, 3.51],
-    [17.66, 14.11, 9.51, 6.79, 3.64],
-    [19.86, 16.06, 11.01, 8.09, 4.28],
-    [33.12, 26.03, 18.48, 13.93, 5.98],
-    [299.71, 183.83, 71.71, 45.20, 3.26],
-]
-plots.heat(celeba, names, columns, title="FID, CelebA 64x64 (DDIM, Table 1)", log=True, digits=5)
+from diffusion_edu.evaluation.ddim_tables import CELEBA
+
+plots.heat(
+    list(CELEBA.values()),
+    names,
+    columns,
+    title="FID, CelebA 64x64 (DDIM, Table 1)",
+    log=True,
+    digits=5,
+)
 # %% [markdown]
 # Two readings. From right to left $\eta=0$ loses least: with few steps, leave out the noise. But in
 # the last column $\hat\sigma$ wins, 3.17 and 3.26: with a thousand steps the larger variance pays.
