@@ -8,6 +8,19 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+__all__ = [
+    "Time",
+    "check_chain_noise",
+    "check_choice",
+    "check_clip",
+    "check_count",
+    "check_float",
+    "check_levels",
+    "check_same_shape",
+    "check_time",
+    "first_bad",
+]
+
 Time = int | Tensor  # a time step: one int for the whole batch, or one int64 per example
 
 

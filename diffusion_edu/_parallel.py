@@ -16,10 +16,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["add_up", "launched", "local_device", "rank", "share", "together", "wait", "world"]
+__all__ = ["add_up", "local_device", "rank", "share", "together", "wait", "world"]
 
 
-def launched() -> bool:
+def _launched() -> bool:
     """True in a process that torchrun started."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
@@ -30,7 +30,7 @@ def together(device: torch.device | None = None) -> Iterator[None]:
 
     They talk by nccl where ``device`` is a GPU, else by gloo.
     """
-    if not launched() or dist.is_initialized():
+    if not _launched() or dist.is_initialized():
         yield
         return
     cuda = device is not None and device.type == "cuda"

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+__all__ = ["Stopped", "own_frame", "within"]
+
 GRACE = 0.3  # seconds for a thread that was told to stop
 
 

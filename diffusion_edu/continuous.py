@@ -26,6 +26,7 @@ __all__ = [
     "VPSDE",
     "ContinuousStep",
     "Rates",
+    "Score",
     "annealed_langevin",
     "ddim_continuous",
     "discretize",
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 Score = Callable[[Tensor, Tensor], Tensor]
-Method = Literal["euler", "heun"]
+_Method = Literal["euler", "heun"]
 
 
 class ContinuousStep(NamedTuple):
@@ -260,7 +261,7 @@ def probability_flow(
     x: Tensor,
     sde: VPSDE,
     steps: int,
-    method: Method = "euler",
+    method: _Method = "euler",
     t_start: float = 1.0,
     t_end: float = 1e-3,
 ) -> Iterator[ContinuousStep]:
@@ -276,7 +277,7 @@ def probability_flow(
         score: score(x, t) with t (B,).
         x: (B, *D), the state at t_start.
     """
-    check_choice(method, get_args(Method), "method")
+    check_choice(method, get_args(_Method), "method")
     grid = _grid(x, steps, t_start, t_end)
     for t, s in itertools.pairwise(grid):
         g = _call(score, x, t)

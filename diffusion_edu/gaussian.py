@@ -47,7 +47,7 @@ def shared_noise(k: int, generator: torch.Generator | None = None) -> Noise:
     return noise
 
 
-def sum_non_batch(x: Tensor) -> Tensor:
+def _sum_non_batch(x: Tensor) -> Tensor:
     """(B, *D) -> (B,)."""
     return x.flatten(1).sum(1) if x.ndim > 1 else x
 
@@ -106,7 +106,7 @@ class Gaussian:
         impossible = (
             (terms == -math.inf).flatten(1).any(1) if terms.ndim > 1 else terms == -math.inf
         )
-        return torch.where(impossible, -math.inf, sum_non_batch(terms))
+        return torch.where(impossible, -math.inf, _sum_non_batch(terms))
 
     def kl(self, other: Gaussian) -> Tensor:
         r"""KL(self || other) = 1/2 sum [ log(v2/v1) + (v1 + (m1-m2)^2)/v2 - 1 ]. Returns (B,) nats.
@@ -125,7 +125,7 @@ class Gaussian:
         points = (v1 == 0) | (v2 == 0)
         same = (v1 == v2) & (squared == 0)
         edge = torch.where(same, 0.0, torch.full_like(terms, math.inf))
-        return sum_non_batch(torch.where(points, edge, terms)).to(self.mean.dtype)
+        return _sum_non_batch(torch.where(points, edge, terms)).to(self.mean.dtype)
 
 
 def discretized_log_prob(
@@ -156,7 +156,7 @@ def discretized_log_prob(
     std, centred = _precise(var).sqrt(), _precise(x) - _precise(mean)
     upper = torch.where(x > high - half, math.inf, (centred + half) / std)
     lower = torch.where(x < low + half, -math.inf, (centred - half) / std)
-    return sum_non_batch(_log_normal_mass(lower, upper)).to(x.dtype)
+    return _sum_non_batch(_log_normal_mass(lower, upper)).to(x.dtype)
 
 
 def _log_normal_mass(lower: Tensor, upper: Tensor) -> Tensor:

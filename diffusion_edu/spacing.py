@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ._checks import check_choice, check_count, check_levels
 
-__all__ = ["Spacing", "timesteps"]
+__all__ = ["Spacing", "levels_of", "timesteps"]
 
 Spacing = Literal["uniform", "quadratic", "trailing", "leading"]
 

@@ -35,13 +35,13 @@ def test_loader_is_a_function_of_the_generator(device):
     """Same generator state, same batches, on every device; the state is all a resume needs."""
     loader, here = Loader(numbered(), device, flip=True), Loader(numbered(), flip=True)
     g = torch.Generator().manual_seed(5)
-    loader.batch(7, g)
+    loader.draw(7, g)
     saved = g.get_state()
     before = torch.get_rng_state()
-    x, y = loader.batch(7, g)
+    x, y = loader.take(*loader.draw(7, g))
     assert torch.equal(before, torch.get_rng_state())
     g.set_state(saved)
-    x2, y2 = here.batch(7, g)
+    x2, y2 = here.take(*here.draw(7, g))
     assert torch.equal(x.cpu(), x2)
     assert torch.equal(y.cpu(), y2)
     assert x.device.type == device
@@ -73,14 +73,12 @@ def test_draws_are_uniform_and_flips_fair():
     assert not none.any()
 
 
-def test_padding_and_order():
-    """pad=2 puts -1 around the untouched image; in_order gives every image once, as it is."""
+def test_padding():
+    """pad=2 puts -1 around the untouched image; without ``flip`` it is taken as it is."""
     data = numbered(50, 28)
     loader = Loader(data, pad=2, flip=True)
     assert loader.shape == (2, 32, 32)
-    batches = list(loader.in_order(16))
-    assert [len(x) for x, _ in batches] == [16, 16, 16, 2]
-    x, y = (torch.cat(part) for part in zip(*batches, strict=True))
+    x, y = loader.take(torch.arange(50))
     assert torch.equal(x[:, :, 2:-2, 2:-2], images.to_float(data.images))
     assert torch.equal(y, data.labels)
     x[:, :, 2:-2, 2:-2] = -1

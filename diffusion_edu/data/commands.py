@@ -12,7 +12,7 @@ from .._checks import check_choice
 if TYPE_CHECKING:
     from .sources import Source
 
-__all__ = ["app"]
+__all__ = ["app", "fetch_", "list_", "verify"]
 
 app = typer.Typer(
     name="data",

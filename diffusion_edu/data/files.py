@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .sources import File, Source
 
-__all__ = ["State", "find", "is_official", "locate", "read", "state"]
+__all__ = ["State", "find", "is_official", "read", "state"]
 
 
 class State(StrEnum):
@@ -23,7 +23,7 @@ class State(StrEnum):
     missing = "missing"
 
 
-def locate(folder: Path, file: File) -> Path | None:
+def _locate(folder: Path, file: File) -> Path | None:
     """The file in ``folder``, compressed (.gz) or plain; None if neither is there."""
     # .gz first: it is what downloads write, so that a download always repairs.
     paths = (folder / f"{file.name}.gz", folder / file.name)
@@ -34,7 +34,7 @@ def find(source: Source, root: Path, files: Iterable[File]) -> Path | None:
     """The first folder of the source below ``root`` that has all the files, whatever they hold."""
     files = list(files)
     for name in source.folders:
-        if all(locate(root / name, file) for file in files):
+        if all(_locate(root / name, file) for file in files):
             return root / name
     return None
 
@@ -46,7 +46,7 @@ def read(folder: Path, file: File) -> bytes:
         FileNotFoundError: it is not in the folder.
         ValueError: it is shorter or longer than it must be, or not a whole gzip file.
     """
-    path = locate(folder, file)
+    path = _locate(folder, file)
     if path is None:
         raise FileNotFoundError(f"{file.name} is not in {folder}, nor is {file.name}.gz")
     try:
@@ -69,7 +69,7 @@ def is_official(file: File, data: bytes) -> bool:
 
 def state(folder: Path, file: File) -> State:
     """Read the file and judge it."""
-    if locate(folder, file) is None:
+    if _locate(folder, file) is None:
         return State.missing
     try:
         return State.official if is_official(file, read(folder, file)) else State.other

@@ -16,7 +16,18 @@ from .files import find, is_official, read
 from .location import data_dir
 from .sources import SOURCES, Source
 
-__all__ = ["ImageSet", "hue_of", "load", "names", "tint", "to_float", "to_uint8"]
+__all__ = [
+    "BUILT_IN",
+    "ImageSet",
+    "hue_of",
+    "is_here",
+    "load",
+    "mnist_sample",
+    "names",
+    "tint",
+    "to_float",
+    "to_uint8",
+]
 
 _TEST = 360  # digits: the last 360 of the 1,797 are for testing
 _HUES = 12  # colour_digits: so many hues of each training digit

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad as pad_image
@@ -93,17 +91,6 @@ class Loader:
             mirrored = flip.to(x.device, non_blocking=True)[:, None, None, None]
             x = torch.where(mirrored, x.flip(-1), x)
         return to_float(x), self.labels[index]
-
-    def batch(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """A random training batch: ``take`` of what ``draw`` gives."""
-        index, flip = self.draw(n, generator)
-        return self.take(index, flip if self.flip else None)
-
-    def in_order(self, n: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every image once, unmirrored, in batches of n (the last may be smaller)."""
-        check_count(n, 1, None, "n")
-        for index in torch.arange(len(self), device=self.images.device).split(n):
-            yield self.take(index)
 
 
 class Points:

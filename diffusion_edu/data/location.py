@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+__all__ = ["ENV", "checkout", "data_dir"]
+
 ENV = "DIFFUSION_EDU_DATA"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..viz.plots import Picture, new_figure, shade_cells
 from .table import HAT, PUBLISHED, Table, filled
 
-__all__ = ["measured_mnist", "published_celeba", "tables"]
+__all__ = ["CELEBA", "measured_mnist", "published_celeba", "tables"]
 
 # 2010.02502, Table 1, CelebA at 64 x 64: FID, one row for each eta.
 CELEBA_STEPS = (10, 20, 50, 100, 1000)

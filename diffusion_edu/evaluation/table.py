@@ -23,7 +23,18 @@ from .._checks import check_choice, check_count
 from .._files import write_atomically
 from .generate import Labels, Precision, Sampling
 
-__all__ = ["HAT", "PUBLISHED", "Plan", "Table", "parse_etas", "parse_steps", "published", "shape"]
+__all__ = [
+    "HAT",
+    "PUBLISHED",
+    "PUBLISHED_STEPS",
+    "Plan",
+    "Table",
+    "filled",
+    "parse_etas",
+    "parse_steps",
+    "published",
+    "shape",
+]
 
 HAT = "hat"  # sigma-hat, DDIM's name for DDPM's larger variance: ``variance="large"``
 FORMAT = "diffusion_edu table 1"

@@ -23,7 +23,7 @@ def time_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], 1)
 
 
-class Block(nn.Module):
+class _Block(nn.Module):
     """h + W2 silu(W1 h + V e): a residual layer that is told the time through e."""
 
     def __init__(self, width: int, time_dim: int) -> None:
@@ -65,7 +65,7 @@ class MLP(nn.Module):
             raise ValueError(f"time_dim must be even and at least 4, got time_dim={time_dim}")
         self.dim, self.time_dim, self.T, self.num_classes = dim, time_dim, T, num_classes
         self.enter, self.leave = nn.Linear(dim, width), nn.Linear(width, dim)
-        self.blocks = nn.ModuleList(Block(width, time_dim) for _ in range(depth))
+        self.blocks = nn.ModuleList(_Block(width, time_dim) for _ in range(depth))
         self.label = nn.Embedding(num_classes + 1, time_dim) if num_classes else None
         nn.init.zeros_(self.leave.weight)  # start from "no noise": loss 1, not some accident
 

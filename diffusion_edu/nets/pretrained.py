@@ -15,7 +15,7 @@ from .as_eps import AsEps
 from .mlp import MLP
 from .unet import UNet, UNetConfig
 
-__all__ = ["Pretrained", "build", "pretrained", "pretrained_names"]
+__all__ = ["FORMAT", "WEIGHTS", "Pretrained", "build", "pretrained", "pretrained_names"]
 
 FORMAT = "diffusion_edu weights 2"
 WEIGHTS = Path(__file__).parent / "weights"

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from .unet import UNet, UNetConfig
 
-__all__ = ["PublishedUNet", "load_diffusers"]
+__all__ = ["WEIGHTS", "PublishedUNet", "load_diffusers", "translate"]
 
 StateDict = Mapping[str, Tensor]
 WEIGHTS = "diffusion_pytorch_model.safetensors"

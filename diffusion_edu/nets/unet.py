@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 from .._checks import check_count
 from .mlp import time_embedding
 
-__all__ = ["UNet", "UNetConfig"]
+__all__ = ["Attention", "ResnetBlock", "Stage", "UNet", "UNetConfig"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class ResnetBlock(nn.Module):
         self.conv_shortcut = nn.Identity() if c_in == c_out else nn.Conv2d(c_in, c_out, 1)
 
     def forward(self, x: Tensor, e: Tensor) -> Tensor:
+        """x: (B, c_in, H, W); e: (B, 4 channels[0]), the time -> (B, c_out, H, W)."""
         h = self.conv1(F.silu(self.norm1(x), inplace=True)) + self.time_emb_proj(e)[..., None, None]
         h = self.conv2(self.dropout(F.silu(self.norm2(h), inplace=True)))
         out: Tensor = self.conv_shortcut(x) + h
@@ -86,6 +87,7 @@ class Attention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(c, c))
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W) -> (B, C, H, W)."""
         h = self.group_norm(x).flatten(2).transpose(1, 2)  # (B, H W, C)
         q, k, v = (
             to(h).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, H W, C / heads)
@@ -96,13 +98,13 @@ class Attention(nn.Module):
         return x + out
 
 
-def downsample(c: int) -> nn.Module:
+def _downsample(c: int) -> nn.Module:
     """Half the size by stride 2, padded as TensorFlow does: on the right and below alone."""
     pad, conv = nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(c, c, 3, stride=2)
     return nn.Sequential(OrderedDict(pad=pad, conv=conv))
 
 
-def upsample(c: int) -> nn.Module:
+def _upsample(c: int) -> nn.Module:
     """Twice the size: every pixel four times, then a convolution."""
     repeat, conv = nn.Upsample(scale_factor=2.0), nn.Conv2d(c, c, 3, padding=1)
     return nn.Sequential(OrderedDict(repeat=repeat, conv=conv))
@@ -162,9 +164,9 @@ class UNet(nn.Module):
         down = Stage([finer] + [out] * (n - 1), out, n * attends, config)
         up = Stage(ups, out, (n + 1) * attends, config)
         if i < len(c) - 1:
-            down.downsamplers.append(downsample(out))
+            down.downsamplers.append(_downsample(out))
         if i > 0:
-            up.upsamplers.append(upsample(out))
+            up.upsamplers.append(_upsample(out))
         self.down_blocks.append(down)
         self.up_blocks.insert(0, up)
 

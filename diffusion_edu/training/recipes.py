@@ -30,7 +30,7 @@ CONFIG = Config(
 
 
 @dataclass(frozen=True)
-class Plan:
+class _Plan:
     """What all recipes share: ``net``, ``schedule``, ``config`` and ``threads`` of their fields."""
 
     net: dict[str, Any]
@@ -56,7 +56,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Recipe(Plan):
+class Recipe(_Plan):
     """How a shipped network for points was made.
 
     Attributes:
@@ -94,7 +94,7 @@ class Recipe(Plan):
 
 
 @dataclass(frozen=True)
-class ImageRecipe(Plan):
+class ImageRecipe(_Plan):
     """How a network for images is made.
 
     Attributes:
