@@ -7,10 +7,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
+from ._extras import need
 from .data.location import checkout
 
 __all__ = ["command", "start", "tour"]
@@ -21,8 +21,7 @@ COPY = "diffusion_edu_notebooks"
 
 def start(arguments: Sequence[str]) -> None:
     """Run ``jupyter lab`` with ``command(arguments)`` until it is stopped."""
-    if find_spec("jupyterlab") is None:
-        raise ValueError("jupyterlab is not installed: pip install 'diffusion_edu[lab]'")
+    need("lab", "jupyterlab")
     line = command(arguments)
     if os.name == "posix":
         # Become Jupyter: Ctrl-C and every other signal then reach it directly, and no half stays.

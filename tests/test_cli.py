@@ -219,10 +219,32 @@ def test_lab_opens_the_tour_of_the_checkout_or_a_copy(tmp_path, monkeypatch):
     assert (target / "notebooks" / "new.ipynb").read_text() == "new"
 
 
-def test_lab_without_jupyter_says_what_to_install(capsys, monkeypatch):
-    """A missing jupyterlab is exit code 2 and the pip command."""
-    monkeypatch.setattr(_lab, "find_spec", lambda name: None)
-    assert "pip install 'diffusion_edu[lab]'" in fails(capsys, monkeypatch, "lab")
+@pytest.mark.parametrize(
+    ("missing", "extra", "arguments"),
+    [
+        ("jupyterlab", "lab", ["lab"]),
+        ("jinja2", "grade", ["grade", ".", "--exercise", "E2"]),
+        ("jupytext", "grade", ["exercise", "build", "E2"]),
+        ("nbformat", "grade", ["exercise", "verify", "E2"]),
+        ("jupytext", "site", ["lectures", "build", "00"]),
+        ("latex2mathml", "site", ["lectures", "site"]),
+    ],
+)
+def test_a_missing_package_names_its_extra(
+    capsys, monkeypatch, tmp_path, missing, extra, arguments
+):
+    """Without a package a command needs: exit code 2 and what to install, before it did a thing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, missing, None)
+    said = fails(capsys, monkeypatch, *arguments)
+    assert f"{missing} is not installed: pip install 'diffusion_edu[{extra}]'" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_installed_package_does_not_write_lectures_into_itself(capsys, monkeypatch):
+    """Outside a checkout `lectures build` asks for a folder."""
+    monkeypatch.setattr("diffusion_edu.data.location.checkout", lambda: None)
+    assert "--out FOLDER" in fails(capsys, monkeypatch, "lectures", "build", "00")
 
 
 def status(url):

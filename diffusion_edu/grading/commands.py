@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import exercises
+from .._extras import need
 from .defences import LEVELS, explain, policy, table
 
 exercise_app = typer.Typer(
@@ -74,6 +75,7 @@ def grade(
     from . import reports
     from .submissions import find
 
+    need("grade", "jinja2")
     spec = _load(exercise)
     if require not in LEVELS:
         raise _fail(f"--require must be one of {', '.join(LEVELS)}, got {require!r}")
@@ -177,6 +179,7 @@ def build_exercises(
     """
     from ..exercises.build import build
 
+    need("grade", "jupytext", "nbformat")
     chosen = [_load(k).key for k in keys or exercises.names()]
     for path in build(chosen, out, instructor):
         typer.echo(f"wrote {path}")
@@ -191,6 +194,7 @@ def verify_exercises(
 
     from ..exercises.verify import CHECKS, verify
 
+    need("grade", "jupytext", "nbformat")
     chosen = [_load(k) for k in keys or exercises.names()]
     problems: list[str] = []
     with tqdm(total=len(chosen) * len(CHECKS), desc="verifying", delay=1) as bar:
@@ -210,7 +214,8 @@ def new_exercise(
     key: Annotated[str, typer.Argument(help="E10, say.")],
     title: Annotated[str, typer.Argument(help='"Your title".')],
 ) -> None:
-    """Start an exercise of your own in this checkout: a function, a mistake, a test, a notebook."""
+    """Start an exercise of your own beside E1 to E9: a function, a mistake, a test, a notebook."""
+    from ..data.location import checkout
     from ..exercises.scaffold import scaffold
 
     try:
@@ -219,6 +224,8 @@ def new_exercise(
     except (ValueError, FileExistsError, PermissionError) as error:
         raise _fail(str(error)) from error
     typer.echo(f"next: fill them in, then `diffusion-edu exercise verify {key.upper()}`")
+    if checkout() is None:
+        typer.echo("keep a copy, or work in a checkout: the next installation will not have them")
 
 
 def gradescope_zip(

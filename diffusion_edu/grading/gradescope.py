@@ -18,7 +18,7 @@ from typing import Any
 from .._files import write_atomically
 
 PACKAGE = Path(__file__).parents[1]
-LEFT_OUT = {".safetensors", ".pyc"}  # networks are not needed to grade
+LEFT_OUT = {".safetensors", ".pyc", "_notebooks"}  # networks, lectures: not needed to grade
 SETUP = """\
 #!/usr/bin/env bash
 # Gradescope runs this once, when the autograder is built.
@@ -48,9 +48,9 @@ def build_zip(key: str, secret: str, path: Path) -> None:
         _add(archive, "requirements.txt", "\n".join(requirements()) + "\n")
         _add(archive, "secret.txt", secret)
         for source in sorted(PACKAGE.rglob("*")):
-            if source.is_file() and source.suffix not in LEFT_OUT:
-                name = source.relative_to(PACKAGE.parent).as_posix()
-                _add(archive, name, source.read_bytes())
+            name = source.relative_to(PACKAGE.parent)
+            if source.is_file() and not {source.suffix, *name.parts} & LEFT_OUT:
+                _add(archive, name.as_posix(), source.read_bytes())
     write_atomically(path, lambda target: target.write(file.getvalue()))
 
 

@@ -7,9 +7,22 @@ from typing import Annotated
 
 import typer
 
+from .._extras import need
 from .syllabus import SYLLABUS
 
 __all__ = ["lectures_app"]
+
+# What makes notebooks into pages.
+NEEDED = (
+    "jinja2",
+    "jupytext",
+    "latex2mathml",
+    "markdown_it",
+    "mdit_py_plugins",
+    "nbclient",
+    "nbformat",
+    "ipykernel",
+)
 
 lectures_app = typer.Typer(
     name="lectures",
@@ -31,13 +44,14 @@ def list_lectures() -> None:
 def build_lectures(
     numbers: Annotated[list[str] | None, typer.Argument(help="00 ... 11. [default: all]")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the notebooks. [default: notebooks/]")
+        Path | None,
+        typer.Option(help="Folder for the notebooks. [default: notebooks/ of the checkout]"),
     ] = None,
     instructor: Annotated[
         bool, typer.Option("--instructor", help="With answers to the questions; needs --out.")
     ] = False,
 ) -> None:
-    """Write notebooks from the sources in notebooks/source.
+    """Write notebooks from their sources.
 
     Examples:
 
@@ -45,12 +59,16 @@ def build_lectures(
 
     * `diffusion-edu lectures build 02 03 --instructor --out for_me`
     """
+    from ..data.location import checkout
     from .build import build
 
+    need("site", "jupytext", "nbformat")
     if instructor and out is None:
         raise ValueError(
             "--instructor needs --out FOLDER: answers do not belong among the lectures"
         )
+    if checkout() is None and out is None:
+        raise ValueError("name a folder with --out FOLDER: this is no checkout, with notebooks/")
     for path in build(numbers, out, instructor):
         typer.echo(f"wrote {path}")
 
@@ -92,4 +110,5 @@ def site(
     """
     from .site import build_site
 
+    need("site", *NEEDED)
     typer.echo(f"wrote {build_site(out, notebooks, instructor, jobs)}")
