@@ -54,6 +54,7 @@ def loss_simple(
 
     L_simple = E || eps - eps_theta( sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, t ) ||^2,
     averaged over batch *and* dimensions, so that its scale does not depend on the image size.
+    Returns a scalar.
 
     Args:
         x0, eps: (B, *D).
@@ -61,9 +62,6 @@ def loss_simple(
         kind: what the model predicts; the error is taken in that quantity ("x0": against x0, ...).
         weight: (B,) factors of the per-example losses (see ``min_snr_weight``,
             ``ImportanceSampler``).
-
-    Returns:
-        Scalar.
     """
     losses = loss_per_example(model, x0, t, eps, schedule, kind)
     if weight is None:
@@ -106,13 +104,10 @@ def loss_weight(
     weight_t = beta_t^2 / ( 2 sigma_t^2 alpha_t (1 - alpha_bar_t) )
 
     sigma_t^2 is beta_t or beta_tilde_t. At t = 1 beta_tilde is 0 and the weight infinite: L_0 is
-    not a divergence between Gaussians there (see ``elbo``).
+    not a divergence between Gaussians there (see ``elbo``). Returns float64, 0-dim or (B,).
 
     Args:
         t: int or (B,) int64 in 1..T.
-
-    Returns:
-        float64, 0-dim or (B,).
     """
     check_choice(sigma2, ("beta", "beta_tilde"), "sigma2")
     check_time(t, 1, schedule.T)
@@ -192,47 +187,63 @@ def elbo(
     eps: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> ElboTerms:
-    r"""The terms of the variational bound, DDPM eq. 5, for data of any shape.
+    r"""The terms of the variational bound, DDPM eq. 5, in nats, for data of any shape.
 
     p_theta(x_{t-1}|x_t) has the mean of q_posterior with the predicted x0 (DDPM eq. 11) and
     variance sigma_t^2: "beta", "beta_tilde", or "learned" by the network (``learned_variance``).
-    beta_tilde is right for data that is one point (DDPM sec. 3.2): for other data the bound then
-    keeps a gap that does not vanish as T grows.
+    beta_tilde suits data that is one point (DDPM sec. 3.2): other data keeps a gap at any T.
 
     Args:
         x0: (B, *D). For the discretised decoder its values must lie on ``grid``.
         decoder: "discretized" is DDPM eq. 13 (a probability: bits/dim is a code length);
             "gaussian" is the density N(x_0; mean, sigma_1^2) for continuous data (may be negative).
         grid: (low, high, levels) of the discretised decoder; by default 8-bit images in [-1, 1].
-        eps: (T, B, *D), the noise in x_1, ..., x_T: one x_t per example and t; drawn from
-            ``generator`` when missing.
+        eps: (T, B, *D), the noise in x_1, ..., x_T; drawn from ``generator`` when missing.
 
     Raises:
-        ValueError: discretised decoder and data off its grid.
+        ValueError: unknown decoder or sigma2; discretised decoder and data off its grid.
     """
-    check_choice(decoder, ("discretized", "gaussian"), "decoder")
-    check_float(x0=x0)
+    _check_decoder(decoder, x0, grid)
     check_chain_noise(eps, schedule.T, x0)
-    if decoder == "discretized":
-        _check_on_grid(x0, grid)
-    last = q_marginal(x0, schedule.T, schedule)
-    unit = Gaussian(torch.zeros_like(x0), torch.ones_like(x0[:1]))
     terms = []
     for t in range(1, schedule.T + 1):
         z = standard_normal(x0, generator) if eps is None else eps[t - 1]
-        x_t = q_sample(x0, t, z, schedule)
-        p = _p_theta(model, x_t, t, schedule, kind, sigma2)
-        q = q_posterior(x_t, x0, t, schedule)
-        terms.append(_L_0(x0, p, decoder, grid) if t == 1 else q.kl(p))
+        times = batch_time(t, x0)
+        terms.append(bound_term(model, x0, times, z, schedule, kind, sigma2, decoder, grid))
+    unit = Gaussian(torch.zeros_like(x0), torch.ones_like(x0[:1]))
+    L_T = q_marginal(x0, schedule.T, schedule).kl(unit)
     L_t = torch.stack(terms[1:], 1) if schedule.T > 1 else x0.new_zeros(len(x0), 0)
-    return ElboTerms(last.kl(unit), L_t, terms[0], x0[:1].numel())
+    return ElboTerms(L_T, L_t, terms[0], x0[:1].numel())
+
+
+def bound_term(
+    model: Model,
+    x0: Tensor,
+    t: Tensor,
+    eps: Tensor,
+    schedule: Schedule,
+    kind: Kind,
+    sigma2: Sigma2,
+    decoder: Decoder,
+    grid: tuple[float, float, int],
+) -> Tensor:
+    """L_{t-1}, or L_0 where t = 1, (B,) nats: one term of ``elbo`` per example, from one x_t."""
+    x_t = q_sample(x0, t, eps, schedule)
+    p = _p_theta(model, x_t, t, schedule, kind, sigma2)
+    # Where t = 1 the posterior has variance 0 and its KL is infinite, with NaN gradients: put any
+    # variance there, and select L_0 afterwards.
+    q = q_posterior(x_t, x0, t, schedule)
+    first = t == 1
+    broad = first.view(-1, *[1] * (x0.ndim - 1))
+    kl = Gaussian(q.mean, torch.where(broad, p.var.detach(), q.var)).kl(p)
+    return torch.where(first, _L_0(x0, p, decoder, grid), kl) if first.any() else kl
 
 
 def _p_theta(
-    model: Model, x_t: Tensor, t: Time, schedule: Schedule, kind: Kind, sigma2: Sigma2
+    model: Model, x_t: Tensor, t: Tensor, schedule: Schedule, kind: Kind, sigma2: Sigma2
 ) -> Gaussian:
     """p_theta(x_{t-1} | x_t) as used in the bound; at t = 1 its variance is that of the decoder."""
-    output = model(x_t, batch_time(t, x_t))
+    output = model(x_t, t)
     if sigma2 == "learned":
         output, v = output.chunk(2, dim=1)
         variance = learned_variance(v, t, schedule)
@@ -244,7 +255,7 @@ def _p_theta(
 
 def _decoder_safe(schedule: Schedule, sigma2: Sigma2) -> Tensor:
     """The (T+1,) table of sigma^2, with an entry at t = 1 that a decoder can use."""
-    check_choice(sigma2, ("beta", "beta_tilde", "learned"), "sigma2")
+    check_choice(sigma2, get_args(Sigma2), "sigma2")
     if sigma2 == "beta":
         return schedule.beta
     table = schedule.beta_tilde.clone()
@@ -259,7 +270,12 @@ def _L_0(x0: Tensor, p: Gaussian, decoder: Decoder, grid: tuple[float, float, in
     return -discretized_log_prob(x0, p.mean, p.var, *grid)
 
 
-def _check_on_grid(x0: Tensor, grid: tuple[float, float, int]) -> None:
+def _check_decoder(decoder: str, x0: Tensor, grid: tuple[float, float, int]) -> None:
+    """Raise ValueError for an unknown decoder, or data that the discretised one cannot take."""
+    check_choice(decoder, get_args(Decoder), "decoder")
+    check_float(x0=x0)
+    if decoder == "gaussian":
+        return
     low, high, levels = grid
     index = (x0.double() - low) / (high - low) * (levels - 1)
     off = ((index - index.round()).abs() > 1e-2) | (index < -0.5) | (index > levels - 0.5)
@@ -293,7 +309,7 @@ def learned_variance(v: Tensor, t: Time, schedule: Schedule) -> Tensor:
 def loss_vlb(
     model: Model,
     x0: Tensor,
-    t: Tensor,
+    t: Time,
     eps: Tensor,
     schedule: Schedule,
     *,
@@ -305,35 +321,24 @@ def loss_vlb(
     r"""One term of the bound per example, differentiable: L_{t-1}, or L_0 where t = 1.
 
     With t uniform in 1..T, T times its mean estimates L_0 + sum_t L_{t-1}; ``ImportanceSampler``
-    draws other t.
+    draws other t. Returns (B,) bits/dim.
 
     Args:
         x0, eps: (B, *D).
-        t: (B,) int64 in 1..T.
-
-    Returns:
-        (B,) bits/dim.
+        t: int or (B,) int64 in 1..T.
+        kind, sigma2, decoder, grid: as for ``elbo``.
     """
     check_time(t, 1, schedule.T, batch=len(x0))
-    if decoder == "discretized":
-        _check_on_grid(x0, grid)
-    t = batch_time(t, x0)
-    x_t = q_sample(x0, t, eps, schedule)
-    p = _p_theta(model, x_t, t, schedule, kind, sigma2)
-    # Where t = 1 the posterior has variance 0 and its KL is infinite, with NaN gradients: put any
-    # level there, and select L_0 afterwards.
-    q = q_posterior(x_t, x0, t, schedule)
-    first = t == 1
-    broad = first.view(-1, *[1] * (x0.ndim - 1))
-    kl = Gaussian(q.mean, torch.where(broad, p.var.detach(), q.var)).kl(p)
-    nats = torch.where(first, _L_0(x0, p, decoder, grid), kl)
+    _check_decoder(decoder, x0, grid)
+    times = batch_time(t, x0)
+    nats = bound_term(model, x0, times, eps, schedule, kind, sigma2, decoder, grid)
     return bits_per_dim(nats, x0[:1].numel())
 
 
 def loss_hybrid(
     model: Model,
     x0: Tensor,
-    t: Tensor,
+    t: Time,
     eps: Tensor,
     schedule: Schedule,
     *,
@@ -344,10 +349,7 @@ def loss_hybrid(
     r"""L_hybrid = L_simple + lam T L_vlb for a network with learned variance, improved DDPM eq. 16.
 
     The bound trains the variance only: the predicted noise enters it detached. L_vlb is in
-    bits/dim, its sum over t being T times the mean of a random term.
-
-    Returns:
-        Scalar.
+    bits/dim, its sum over t being T times the mean of a random term. Returns a scalar.
     """
     check_time(t, 1, schedule.T, batch=len(x0))
     x_t = q_sample(x0, t, eps, schedule)

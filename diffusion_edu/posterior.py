@@ -109,7 +109,7 @@ def q_sigma_forward(
 
 
 def _check_pair(t: Time, s: Time, schedule: Schedule, batch: int | None = None) -> None:
-    check_time(t, 1, schedule.T, batch, name="t")
+    check_time(t, 1, schedule.T, batch)
     check_time(s, 0, schedule.T, batch, name="s")
     ordered = torch.as_tensor(s) < torch.as_tensor(t)
     if not bool(ordered.all()):

@@ -75,18 +75,14 @@ def reverse_step(
 
     variance="eta":    std = sigma.  eta = 0 is DDIM, eta = 1 is DDPM with beta_tilde.
     variance="large":  std = sqrt(1 - alpha_bar_t/alpha_bar_s), DDIM's sigma-hat, with the mean of
-                       eta = 1; for s = t-1 this is DDPM with sigma^2 = beta_t (DDPM eq. 11). The
-                       argument eta is not used.
+                       eta = 1 whatever eta is; for s = t-1 DDPM with beta_t (DDPM eq. 11).
 
-    No noise is added by the last step (s = 0), whatever the variance.
+    No noise is added by the last step (s = 0), whatever the variance. Returns x_s (B, *D).
 
     Args:
         x0, eps: (B, *D), the prediction at x_t = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps.
         t, s: int or (B,) int64 with 0 <= s < t <= T.
         z: (B, *D) standard normal; needed when the step is random and s > 0.
-
-    Returns:
-        x_s (B, *D).
     """
     check_same_shape(x0=x0, eps=eps)
     check_choice(variance, ("eta", "large"), "variance")
@@ -129,19 +125,16 @@ def sample(
     generator: torch.Generator | None = None,
     noise: Noise | None = None,
 ) -> Iterator[Step]:
-    r"""Walk from x_T down the levels ``taus``, yielding a ``Step`` after each move.
+    r"""Walk from x_T down the levels ``taus``, yielding a ``Step`` after each move (see ``walk``).
 
     Args:
         model: network or oracle, called as model(x_t, t) with t (B,) int64 in 1..T.
         x_T: (B, *D), the state at level taus[0] (standard normal noise when that is T).
         taus: strictly decreasing levels, e.g. from ``timesteps``; an int is that many uniform
-            steps; None is all T steps. A first level below T starts from an x_t of yours, a last
-            level above 0 stops early.
+            steps; None is all T steps. The first may lie below T, the last above 0.
         eta, variance: see ``reverse_step``. "learned" is for models with 2C channels, a prediction
             and v (see ``learned_variance``): std is sigma at v = -1, that of "large" at v = 1.
-        clip: bounds of x0, or c for [-c, c]. Clamping x0 alone would break x_t = a x0 + b eps, so
-            eps is derived anew from the clamped x0. Images use 1; None, the default, suits data
-            without bounds: most of a standardised swiss roll lies outside [-1, 1].
+        clip: bounds of x0, or c for [-c, c]: 1 for images, None for data without bounds.
         kind: what the model predicts.
         generator, noise: where the z of random steps come from: drawn with ``generator``, or
             noise(i, like) for step i = 0, 1, ... (see ``shared_noise``).
@@ -151,29 +144,46 @@ def sample(
             that do not match, or eps prediction where alpha_bar_t = 0.
     """
     check_float(x_T=x_T)
-    pairs = list(pairwise(levels_of(taus, schedule.T)))
-    t_all, s_all = torch.tensor(pairs).T
-    check_kind(kind, t_all, schedule)
-    bounds = check_clip(clip)
-    # All coefficients at once, in float64: the loop is left with the sampler alone.
-    rates = schedule.sqrt_alpha_bar[t_all], schedule.sqrt_one_minus_alpha_bar[t_all]
-    factors = _step_coefficients(t_all, s_all, schedule, eta, variance)
-    coefficients = torch.stack([*rates, *factors], 1).tolist()
-    times = t_all.to(x_T.device)[:, None].expand(-1, len(x_T)).unbind()
-    x = x_T
-    for i, ((t, s), (a, b, on_x0, on_eps, std, sigma)) in enumerate(
-        zip(pairs, coefficients, strict=True)
-    ):
+    levels, bounds = levels_of(taus, schedule.T), check_clip(clip)
+    rates = _rates(levels, schedule, kind, eta, variance)
+    draw = noise or (lambda i, like: standard_normal(like, generator))
+    yield from walk(model, x_T, levels, rates, kind, bounds, variance == "learned", draw)
+
+
+def _rates(
+    levels: list[int], schedule: Schedule, kind: Kind, eta: float, variance: Variance
+) -> list[list[float]]:
+    """The six numbers of every step, in float64 and all at once: the loop is left with tensors."""
+    t, s = torch.tensor(list(pairwise(levels))).T
+    check_kind(kind, t, schedule)
+    rates = schedule.sqrt_alpha_bar[t], schedule.sqrt_one_minus_alpha_bar[t]
+    return torch.stack([*rates, *_step_coefficients(t, s, schedule, eta, variance)], 1).tolist()
+
+
+def walk(
+    model: Model,
+    x: Tensor,
+    levels: list[int],
+    rates: list[list[float]],
+    kind: Kind,
+    bounds: tuple[float, float] | None,
+    learned: bool,
+    noise: Noise,
+) -> Iterator[Step]:
+    """The loop of ``sample``: predict eps and x0, clip, step."""
+    times = torch.tensor(levels, device=x.device)[:, None].expand(-1, len(x)).unbind()
+    for i, (t, s) in enumerate(pairwise(levels)):
+        a, b, on_x0, on_eps, std, sigma = rates[i]
         output, v = model(x, times[i]), None
-        if variance == "learned":
+        if learned:
             output, v = output.chunk(2, dim=1)
         check_same_shape(x_t=x, output=output)
         eps, x0 = eps_and_x0(kind, output, x, a, b)
-        if bounds is not None:
+        if bounds is not None:  # clamping x0 alone would break x_t = a x0 + b eps
             eps, x0 = eps_and_x0("x0", x0.clamp(*bounds), x, a, b)
         x_s = mix(on_x0, x0, on_eps, eps)
         if std > 0:
-            z = standard_normal(x, generator) if noise is None else noise(i, x)
+            z = noise(i, x)
             check_same_shape(x_t=x, z=z)
             x_s = x_s + (std if v is None else between(sigma, std, v)) * z
         yield Step(t, s, x, eps, x0, x_s)
@@ -193,12 +203,11 @@ def ddpm(
 ) -> Tensor:
     """Ancestral sampling, DDPM Algorithm 2 (DDPM eq. 11): T steps, or fewer on the respaced chain.
 
+    Returns x_0 (B, *D).
+
     Args:
         sigma2: variance of the added noise, beta_t or beta_tilde_t (DDPM sec. 3.2).
         options: clip, kind, generator, noise as for ``sample``.
-
-    Returns:
-        x_0 (B, *D).
     """
     check_choice(sigma2, ("beta", "beta_tilde"), "sigma2")
     variance: Variance = "large" if sigma2 == "beta" else "eta"
@@ -215,7 +224,9 @@ def ddim(
     spacing: Spacing = "uniform",
     **options: Any,
 ) -> Tensor:
-    """DDIM sampling (DDIM eq. 12) in ``steps`` steps (50, or T if that is less). Returns x_0.
+    """DDIM sampling (DDIM eq. 12) in ``steps`` steps (50, or T if that is less).
+
+    Returns x_0 (B, *D).
 
     Args:
         eta: 0 is deterministic: the same x_T always gives the same x_0.
@@ -252,9 +263,7 @@ def from_frozen(
     """n samples of x_0 from one frozen x_t (*D), by ancestral sampling from level t (DDPM fig. 7).
 
     They share what x_t has already decided: nearly everything at small t, nearly nothing at t = T.
-
-    Returns:
-        (n, *D).
+    Returns (n, *D).
     """
     check_time(t, 1, schedule.T)
     check_count(n, 1, None, "n")
@@ -278,14 +287,11 @@ def invert(
 
     x_s = sqrt(alpha_bar_s) x0_hat + sqrt(1 - alpha_bar_s) eps_hat, from level t to the next s > t,
     with eps_hat read at the level being left. At level 0, where no network is defined, it is read
-    at t = 1 and x0_hat is the data itself.
+    at t = 1 and x0_hat is the data itself. Yields ``Step`` with s > t; the last x_s is the latent.
 
     Args:
         x0: (B, *D).
         taus: the same levels as for ``sample``, decreasing; they are visited in reverse.
-
-    Yields:
-        ``Step`` with s > t; the last ``x_s`` is the latent.
     """
     check_float(x0=x0)
     levels = levels_of(taus, schedule.T)[::-1]
@@ -354,10 +360,9 @@ def interpolate(
         (L, B, *D).
     """
     check_count(len(lams), 1, None, "len(lams)")
-    mixed = [slerp(latent_a, latent_b, float(lam)) for lam in lams]
-    flat = torch.cat(mixed)
+    flat = torch.cat([slerp(latent_a, latent_b, float(lam)) for lam in lams])
     x = _last(sample(model, flat, schedule, taus, **options))
-    return x.view(len(mixed), *latent_a.shape)
+    return x.view(len(lams), *latent_a.shape)
 
 
 def interpolate_ddpm(

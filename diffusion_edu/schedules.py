@@ -20,7 +20,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ._checks import Time, check_count, check_levels, check_time, first_bad
+from ._checks import Time, check_count, check_float, check_levels, check_time, first_bad
 
 __all__ = [
     "Schedule",
@@ -37,11 +37,8 @@ __all__ = [
     "zero_terminal_snr",
 ]
 
-BETA_1, BETA_T, MAX_BETA = (
-    1e-4,
-    0.02,
-    0.999,
-)  # DDPM sec. 4, for T = 1000; the cap is improved DDPM's
+BETA_1, BETA_T = 1e-4, 0.02  # DDPM sec. 4, for T = 1000
+MAX_BETA = 0.999  # improved DDPM's cap
 
 
 class Schedule:
@@ -120,11 +117,9 @@ class Schedule:
 def _check_alpha_bar(table: Tensor) -> None:
     if table.ndim != 1 or len(table) < 2:
         raise ValueError(f"alpha_bar must have shape (T+1,) with T >= 1, got {tuple(table.shape)}")
-    if not table.isfinite().all():
-        raise ValueError(
-            f"alpha_bar must be finite, got {table[first_bad(~table.isfinite())]} "
-            f"at t={first_bad(~table.isfinite())}"
-        )
+    if (bad := ~table.isfinite()).any():
+        t = first_bad(bad)
+        raise ValueError(f"alpha_bar must be finite, got {table[t]} at t={t}")
     if table[0] != 1:
         raise ValueError(
             f"alpha_bar[0] must be 1 (level 0 is clean data), got {table[0]:.6g}: "
@@ -141,8 +136,10 @@ def _check_alpha_bar(table: Tensor) -> None:
             f"alpha_bar must not increase, got alpha_bar[{t - 1}]={table[t - 1]:.6g} "
             f"< alpha_bar[{t}]={table[t]:.6g}"
         )
-    if (low := table[:-1] <= 0).any() or table[-1] < 0:
-        t = first_bad(low) if low.any() else len(table) - 1
+    low = table <= 0
+    low[-1] = table[-1] < 0
+    if low.any():
+        t = first_bad(low)
         raise ValueError(
             f"alpha_bar must stay above 0 before t=T, got alpha_bar[{t}]={table[t]:.3g}: "
             "use smaller betas or fewer steps"
@@ -162,8 +159,7 @@ def at(table: Tensor, t: Time, like: Tensor) -> Tensor:
     Returns:
         A 0-dim tensor for an int t (it multiplies tensors on any device), else (B, 1, ..., 1).
     """
-    if not like.is_floating_point():
-        raise ValueError(f"x must have a floating dtype, got {like.dtype}: use x.float()")
+    check_float(x=like)
     check_time(t, 0, len(table) - 1, batch=len(like))
     return per_example(lookup(table, t), like)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from torch import Tensor
 
 from diffusion_edu.schedules import Schedule
@@ -23,6 +23,10 @@ settings.register_profile(
     max_examples=60,
     derandomize=True,  # a test that failed yesterday fails today
     suppress_health_check=[HealthCheck.too_slow],
+)
+# For mutants: some examples catch them, and nobody reads the smallest one.
+settings.register_profile(
+    "few", settings.get_profile("moderate"), max_examples=8, phases=[Phase.explicit, Phase.generate]
 )
 settings.load_profile("moderate")
 

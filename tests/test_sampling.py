@@ -1,4 +1,4 @@
-"""Samplers: levels, the one step, trajectories, inversion, interpolation."""
+"""Samplers: trajectories, generators, the papers' names."""
 
 from itertools import pairwise
 
@@ -6,20 +6,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import POSITIVE, SCHEDULES, Case, any_schedule, cases, lengths, schedule_of
+from networks import sine_net as net
+from strategies import POSITIVE, SCHEDULES, schedule_of
 
 from diffusion_edu import sampling, schedules
-from diffusion_edu.forward import q_sample
-from diffusion_edu.posterior import q_posterior
 from diffusion_edu.prediction import predict
 from diffusion_edu.sampling import reverse_step, sample, timesteps
-
-SPACINGS = ("uniform", "quadratic", "trailing", "leading")
-
-
-def net(x_t, t):
-    """A fixed nonlinear "noise prediction", different at every t."""
-    return (x_t + t.view(-1, *[1] * (x_t.ndim - 1)).to(x_t) / 100).sin()
 
 
 def final(steps):
@@ -29,157 +21,6 @@ def final(steps):
 
 def close(a, b, tolerance=1e-9):
     torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
-
-
-# ---- which levels -------------------------------------------------------------------------------
-
-
-def assert_levels(levels, T, steps):
-    assert levels.dtype == torch.int64
-    assert levels.shape == (steps + 1,)
-    assert (levels[0], levels[-1]) == (T, 0)
-    assert (levels.diff() < 0).all()
-
-
-@pytest.mark.parametrize("spacing", SPACINGS)
-@given(T=lengths(), data=st.data())
-def test_timesteps_are_what_they_promise(spacing, T, data):
-    """steps+1 integers, T first, 0 last, strictly decreasing: every spacing, every steps <= T."""
-    steps = data.draw(st.one_of(st.integers(1, T), st.integers(max(1, T - 3), T)))
-    assert_levels(timesteps(T, steps, spacing), T, steps)
-
-
-@pytest.mark.parametrize("spacing", SPACINGS)
-def test_timesteps_for_every_pair_up_to_60(spacing):
-    """The same promise, exhaustively, for all 1 <= steps <= T <= 60."""
-    for T in range(1, 61):
-        for steps in range(1, T + 1):
-            assert_levels(timesteps(T, steps, spacing), T, steps)
-
-
-@pytest.mark.parametrize("spacing", SPACINGS)
-@given(T=lengths())
-def test_all_steps_are_all_levels(spacing, T):
-    """steps = T visits T, T-1, ..., 0 whatever the spacing; steps = 1 jumps from T to 0."""
-    assert timesteps(T, T, spacing).equal(torch.arange(T, -1, -1))
-    assert timesteps(T, 1, spacing).tolist() == [T, 0]
-
-
-def test_spacings_of_the_papers():
-    """uniform, trailing: multiples of T/S; quadratic: T (i/S)^2; leading: 1, 1+k, ... below T."""
-    assert timesteps(1000, 10).tolist() == list(range(1000, -1, -100))
-    assert timesteps(1000, 10, "trailing").tolist() == list(range(1000, -1, -100))
-    assert timesteps(1000, 10, "quadratic").tolist() == [10 * i * i for i in range(10, -1, -1)]
-    assert timesteps(1000, 10, "leading").tolist() == [1000, *range(801, 0, -100), 0]
-    assert len(timesteps(1000, 30)) == 31  # range(0, 1000, 1000 // 30) has 31 members, not 30
-
-
-# ---- the one step -------------------------------------------------------------------------------
-
-
-@given(cases(names=POSITIVE, dtypes=(torch.float64,)))
-def test_eta_1_samples_the_posterior(case: Case):
-    """reverse_step(eta = 1, s = t-1) = q_posterior(x_t, x0_hat, t).sample(z)."""
-    schedule, t, z = case.schedule, case.times[0], case.y.flip(0)
-    eps, x0, _, _ = predict("eps", case.y, case.x, t, schedule)
-    got = reverse_step(x0, eps, t, t - 1, schedule, eta=1.0, z=z)
-    expected = q_posterior(case.x, x0, t, schedule).sample(z)
-    scale = 1 + x0.abs().max()
-    assert (got - expected).abs().max() < 1e-7 * scale
-
-
-@given(any_schedule(POSITIVE, low=2), st.data())
-def test_eta_1_on_skipped_pairs_samples_the_respaced_chain(schedule, data):
-    """sample(eta = 1, taus) = the posteriors of respace(schedule, taus), step by step."""
-    taus = sorted(data.draw(st.sets(st.integers(1, schedule.T), min_size=1, max_size=5)))
-    short = schedules.respace(schedule, taus)
-    g = torch.Generator().manual_seed(0)
-    x, z = torch.randn(2, 3, 2, generator=g, dtype=torch.float64)
-    steps = sample(net, x, schedule, [*taus[::-1], 0], eta=1.0, noise=lambda i, like: z)
-    for i, step in zip(range(short.T, 0, -1), steps, strict=True):
-        expected = q_posterior(step.x_t, step.x0, i, short).sample(z)
-        scale = 1 + step.x0.abs().max()
-        assert (step.x_s - expected).abs().max() < 1e-7 * scale
-
-
-@given(cases(names=POSITIVE, low=2, dtypes=(torch.float64,)))
-def test_large_is_ddpm_with_beta(case: Case):
-    """variance="large", s = t-1: DDPM's mean, eq. 11, plus sqrt(beta_t) z.
-
-    mean = (x_t - beta_t/sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_t)
-    """
-    schedule, t, eps, z = case.schedule, case.times[0], case.y, case.y.flip(0)
-    x0 = predict("eps", eps, case.x, t, schedule).x0
-    got = reverse_step(x0, eps, t, t - 1, schedule, variance="large", z=z)
-    beta, alpha, alpha_bar = (
-        float(v[t]) for v in (schedule.beta, schedule.alpha, schedule.alpha_bar)
-    )
-    mean = (case.x - beta / (1 - alpha_bar) ** 0.5 * eps) / alpha**0.5
-    scale = 1 + x0.abs().max()
-    assert (got - (mean + beta**0.5 * z)).abs().max() < 1e-7 * scale
-
-
-@given(cases(names=POSITIVE, low=2, dtypes=(torch.float64,)), st.sampled_from([0.0, 0.3, 1.0]))
-def test_a_perfect_prediction_lands_on_the_marginal(case: Case, eta):
-    """With the true (x0, eps), x_s = sqrt(ab_s) x0 + sqrt(1-ab_s) eps', eps' of unit variance.
-
-    The noise of level s is c eps + sigma z with c^2 + sigma^2 = 1 - alpha_bar_s.
-    """
-    schedule, t, x0, eps = case.schedule, case.times[0], case.x, case.y
-    s, z = t // 2, case.y.flip(0)
-    base = reverse_step(x0, 0 * eps, t, s, schedule, eta=eta, z=0 * z)
-    close(base, schedule.alpha_bar[s].sqrt() * x0)
-    c = reverse_step(0 * x0, torch.ones_like(x0), t, s, schedule, eta=eta, z=0 * z)
-    sigma = reverse_step(0 * x0, 0 * eps, t, s, schedule, eta=eta, z=torch.ones_like(z))
-    close(c**2 + sigma**2, (1 - schedule.alpha_bar[s]).expand_as(c), 1e-7)
-
-
-@given(any_schedule(POSITIVE), st.sampled_from(["eta", "large"]), st.sampled_from([0.0, 0.5, 1.0]))
-def test_the_last_step_adds_no_noise(schedule, variance, eta):
-    """s = 0: x_0 = x0_hat exactly for any t, eta and variance, and no noise is asked for."""
-    x0 = torch.tensor([[0.3, -0.7]], dtype=torch.float64)
-    eps = torch.tensor([[1.1, 0.2]], dtype=torch.float64)
-    for t in (1, schedule.T):
-        got = reverse_step(x0, eps, t, 0, schedule, eta=eta, variance=variance)
-        close(got, x0, 1e-7)
-
-    def no_noise(i, like):
-        raise AssertionError("the last step asked for noise")
-
-    steps = sample(net, x0, schedule, [schedule.T, 0], eta=eta, variance=variance, noise=no_noise)
-    last = final(steps)
-    assert (last - sample_x0(x0, schedule)).abs().max() <= 1e-6 * (1 + last.abs().max())
-
-
-def sample_x0(x, schedule):
-    t = schedule.T
-    return predict("eps", net(x, torch.full((len(x),), t)), x, t, schedule).x0
-
-
-@given(cases(dtypes=(torch.float32,)), st.sampled_from(["eta", "large"]), st.floats(0, 1))
-def test_float32_keeps_five_digits(case: Case, variance, eta):
-    """reverse_step in float32 is within 1e-5 (max norm) of the same in float64."""
-    t, s = case.t, case.t // 2
-    options = {"eta": eta, "variance": variance}
-    x0, eps, z = case.x, case.y, case.x.flip(0)
-    low = reverse_step(x0, eps, t, s, case.schedule, z=z, **options)
-    high = reverse_step(x0.double(), eps.double(), t, s, case.schedule, z=z.double(), **options)
-    assert low.dtype == torch.float32
-    assert (low - high).abs().max() <= 1e-5 * high.abs().max()
-
-
-@given(cases(names=POSITIVE, low=2, dtypes=(torch.float64,)))
-def test_steps_per_example_are_the_steps_one_by_one(case: Case):
-    """reverse_step with t, s of shape (B,) = reverse_step of every example with its own ints."""
-    t = torch.tensor(case.times)
-    s, z = t // 2, case.x.flip(0)
-    together = reverse_step(case.x, case.y, t, s, case.schedule, eta=0.7, z=z)
-    for i in range(len(t)):
-        row = slice(i, i + 1)
-        alone = reverse_step(
-            case.x[row], case.y[row], int(t[i]), int(s[i]), case.schedule, eta=0.7, z=z[row]
-        )
-        close(together[row], alone)
 
 
 # ---- trajectories -------------------------------------------------------------------------------
@@ -361,7 +202,7 @@ def test_ddpm_and_ddim_are_sample(randn):
         got = sampling.ddpm(net, x, schedule, sigma2=sigma2, generator=g())
         expected = final(sample(net, x, schedule, eta=1.0, variance=variance, generator=g()))
         assert got.equal(expected)
-    for spacing in SPACINGS:
+    for spacing in ("uniform", "quadratic", "trailing", "leading"):
         taus = timesteps(60, 7, spacing)
         got = sampling.ddim(net, x, schedule, 7, eta=0.3, spacing=spacing, generator=g())
         assert got.equal(final(sample(net, x, schedule, taus, eta=0.3, generator=g())))
@@ -434,161 +275,6 @@ def test_shared_noise_keeps_copies_together(randn, generator):
     for i, step in enumerate(sample(net, x, schedule, eta=1.0, noise=noise)):
         spread = step.x_s.std(0).max()
         assert (spread < 1e-12) == (i < k)
-
-
-# ---- inversion ----------------------------------------------------------------------------------
-
-
-def test_inversion_walks_the_levels_upwards(randn):
-    """The levels of taus in reverse; s > t; x_s = a_s x0 + b_s eps; starts at the data."""
-    schedule, x0 = schedules.linear(20), randn(3, 2)
-    steps = list(sampling.invert(net, x0, schedule, 5))
-    assert [(step.t, step.s) for step in steps] == list(pairwise([0, 4, 8, 12, 16, 20]))
-    assert steps[0].x_t.equal(x0)
-    for step in steps:
-        alpha_bar = schedule.alpha_bar[step.s]
-        close(step.x_s, alpha_bar.sqrt() * step.x0 + (1 - alpha_bar).sqrt() * step.eps)
-
-
-def test_inversion_then_sampling_reconstructs(gaussian_denoiser, randn):
-    """MSE of x0 -> latent -> x0' falls by more than 5 with every tenfold number of steps."""
-    schedule, x0 = schedules.linear(1000), 0.3 + 0.5 * randn(100, 2)
-    model = gaussian_denoiser(schedule)
-    errors = [
-        ((sampling.reconstruct(model, x0, schedule, S) - x0) ** 2).mean().item()
-        for S in (10, 100, 1000)
-    ]
-    assert errors[0] > 5 * errors[1] > 25 * errors[2]
-    assert errors[2] < 1e-5
-
-
-def test_inversion_gaussianises(gaussian_denoiser, randn):
-    """The latents of N(0.3, 0.25) data have mean 0 and variance 1 (DDIM's encoder)."""
-    schedule, x0 = schedules.linear(300), 0.3 + 0.5 * randn(5000, 1)
-    latent = final(sampling.invert(gaussian_denoiser(schedule), x0, schedule))
-    assert abs(latent.mean()) < 5 / 5000**0.5 + 0.01
-    assert abs(latent.var() - 1) < 5 * (2 / 5000) ** 0.5 + 0.02
-
-
-def test_inversion_undoes_a_constant_prediction(randn):
-    """For eps that does not depend on x, inversion and sampling are exact inverses."""
-    schedule, x0, eps = schedules.cosine(50), randn(4, 2), randn(4, 2)
-    close(sampling.reconstruct(lambda x, t: eps, x0, schedule, 10), x0, 1e-6)
-
-
-# ---- interpolation ------------------------------------------------------------------------------
-
-vectors = st.integers(0, 2**20).map(
-    lambda seed: torch.randn(
-        2, 4, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-    )
-)
-
-
-def angle(a, b):
-    """Angle between the examples of a and b, (B,), accurate near 0 and pi."""
-    a, b = a.flatten(1), b.flatten(1)
-    a, b = a / a.norm(dim=1, keepdim=True), b / b.norm(dim=1, keepdim=True)
-    return 2 * torch.atan2((a - b).norm(dim=1), (a + b).norm(dim=1))
-
-
-@given(vectors, st.floats(0, 1))
-def test_slerp_stays_on_the_sphere(ab, lam):
-    """Equal norms are kept, and the angle to a is lam theta, example by example."""
-    a, b = ab
-    b = b * (a.norm(dim=1) / b.norm(dim=1))[:, None]
-    got = sampling.slerp(a, b, lam)
-    close(got.norm(dim=1), a.norm(dim=1))
-    close(angle(a, got), lam * angle(a, b), 1e-6)
-    close(angle(got, b), (1 - lam) * angle(a, b), 1e-6)
-
-
-@given(vectors)
-def test_slerp_ends(ab):
-    """lam = 0 gives a and lam = 1 gives b, of any norm; lam may differ for every example."""
-    a, b = ab
-    close(sampling.slerp(a, b, 0), a)
-    close(sampling.slerp(a, b, 1.0), b)
-    mixed = sampling.slerp(a, b, torch.tensor([0.0, 1.0, 0.0, 1.0]))
-    close(mixed, torch.stack([a[0], b[1], a[2], b[3]]))
-
-
-@given(vectors, st.floats(0, 1), st.floats(0, 1e-3))
-def test_slerp_of_parallel_vectors_is_linear(ab, lam, gap):
-    """theta -> 0: (1-lam) a + lam b; also between two lengths of one direction."""
-    a, other = ab
-    for b in (a, 2 * a, a + gap * other):
-        expected = (1 - lam) * a + lam * b
-        bound = 1e-8 + 0.2 * (angle(a, b).max() ** 2) * (a.abs().max() + b.abs().max())
-        assert (sampling.slerp(a, b, lam) - expected).abs().max() <= bound
-
-
-@given(vectors)
-def test_slerp_of_opposite_vectors_is_finite(ab):
-    """b = -a has no direction to turn to: finite, and still a and b at the ends."""
-    a, _ = ab
-    for lam in (0.0, 0.3, 0.5, 1.0):
-        assert sampling.slerp(a, -a, lam).isfinite().all()
-    close(sampling.slerp(a, -a, 0.0), a)
-    close(sampling.slerp(a, -a, 1.0), -a)
-    zero = torch.zeros_like(a)
-    assert sampling.slerp(zero, a, 0.5).isfinite().all()
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_slerp_of_images_keeps_dtype_and_shape(dtype, randn):
-    """One angle per image: (B, C, H, W) interpolates like its flattened vectors."""
-    a, b = randn(3, 2, 4, 4, dtype=dtype), randn(3, 2, 4, 4, dtype=dtype)
-    got = sampling.slerp(a, b, 0.4)
-    assert got.dtype == dtype
-    torch.testing.assert_close(got.flatten(1), sampling.slerp(a.flatten(1), b.flatten(1), 0.4))
-
-
-def test_interpolation_ends_at_the_two_samples(randn):
-    """interpolate(lams = [0, .5, 1]): (L, B, *D), ends equal to the samples of the latents."""
-    schedule, a, b = schedules.linear(20), randn(3, 1, 2, 2), randn(3, 1, 2, 2)
-    path = sampling.interpolate(net, a, b, [0, 0.5, 1], schedule, 5)
-    assert path.shape == (3, 3, 1, 2, 2)
-    close(path[0], final(sample(net, a, schedule, 5)))
-    close(path[2], final(sample(net, b, schedule, 5)))
-    close(path[1], final(sample(net, sampling.slerp(a, b, 0.5), schedule, 5)))
-
-
-def test_stochastic_interpolation_starts_on_its_level(randn, generator):
-    """The mix at level t is q_sample of the mixed data: variance 1 - alpha_bar_t for any lam."""
-    schedule, t, lams = schedules.linear(20), 12, [0.0, 0.25, 0.5, 1.0]
-    a, b = randn(5, 2), randn(5, 2)
-    first = []
-
-    def spy(x_t, times):
-        if times[0] == t:
-            first.append(x_t)
-        return net(x_t, times)
-
-    path = sampling.interpolate_ddpm(spy, a, b, lams, t, schedule, generator=generator)
-    assert path.shape == (4, 5, 2)
-    x_t = first[0].view(4, 5, 2)
-    alpha_bar = schedule.alpha_bar[t]
-    mixed = torch.stack([(1 - lam) * a + lam * b for lam in lams])
-    noise = (x_t - alpha_bar.sqrt() * mixed) / (1 - alpha_bar).sqrt()
-    close(noise, noise[:1].expand_as(noise))  # one eps for all lams ...
-    close(q_sample(mixed[0], t, noise[0], schedule), x_t[0])
-    many = torch.zeros(20_000, 1, dtype=torch.float64)
-    first.clear()
-    sampling.interpolate_ddpm(spy, many, many, [0.5], t, schedule, generator=generator)
-    ratio = first[0].var() / (1 - alpha_bar)  # ... of unit variance
-    assert abs(ratio - 1) < 5 * (2 / 20_000) ** 0.5
-
-
-def test_stochastic_interpolation_at_level_0_mixes_the_data(randn):
-    """t = 0: (1-lam) a + lam b, untouched by any network."""
-    a, b = randn(2, 2), randn(2, 2)
-
-    def no_network(x_t, t):
-        raise AssertionError("the network was called")
-
-    path = sampling.interpolate_ddpm(no_network, a, b, [0.0, 0.3, 1.0], 0, schedules.linear(5))
-    close(path, torch.stack([a, 0.7 * a + 0.3 * b, b]))
 
 
 def test_same_generator_same_samples(randn):

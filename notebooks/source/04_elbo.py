@@ -377,7 +377,7 @@ agree(line_12, line_4, 1e-9, "line 12 against line 4, every path")
 # +\underbrace{\mathbb{E}_q[-\log p_\theta(\mathbf{x}_0\mid\mathbf{x}_1)]}_{L_0}}$$
 
 # %%
-show(de.elbo)
+show(de.elbo, de.objectives.bound_term)
 
 # %% [markdown]
 # The whole, without any Monte-Carlo: in our model each term is a polynomial of degree 2 in the

@@ -286,7 +286,7 @@ zs = torch.randn(101, 1000, 2, generator=generator)
 mine = ddpm_sample(oracle, x_T, chain, zs)
 library = de.ddpm(oracle, x_T, chain, noise=lambda i, x: zs[chain.T - i])
 agree(mine, library, 1e-3, "Algorithm 2 against the library")
-show(de.ddpm, de.sample)
+show(de.ddpm, de.sample, de.sampling.walk)
 
 # %% [markdown]
 # ### Checkpoint
