@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,18 +10,20 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ._extras import need
-from .data.location import checkout
+from ._handout import hand_out, handouts
+from .lectures.build import folder
 
 __all__ = ["command", "start", "tour"]
 
 TOUR = "00_tour.ipynb"
 COPY = "diffusion_edu_notebooks"
+PACKAGED = Path(__file__).parent / "_notebooks"
 
 
-def start(arguments: Sequence[str]) -> None:
-    """Run ``jupyter lab`` with ``command(arguments)`` until it is stopped."""
+def start(arguments: Sequence[str], to: Path | None = None, force: bool = False) -> None:
+    """Run ``jupyter lab`` with ``command(arguments, to, force)`` until it is stopped."""
     need("lab", "jupyterlab")
-    line = command(arguments)
+    line = command(arguments, to, force)
     if os.name == "posix":
         # Become Jupyter: Ctrl-C and every other signal then reach it directly, and no half stays.
         sys.stdout.flush()
@@ -30,26 +31,27 @@ def start(arguments: Sequence[str]) -> None:
     sys.exit(subprocess.call(line))  # noqa: S603
 
 
-def command(arguments: Sequence[str]) -> list[str]:
+def command(arguments: Sequence[str], to: Path | None = None, force: bool = False) -> list[str]:
     """The command line of ``jupyter lab``: [NOTEBOOK] and options, plus safe defaults.
 
     Listens on 127.0.0.1 unless told otherwise; the token is Jupyter's own random one. As root,
     which Jupyter refuses by default, --allow-root is added: containers run as root.
 
+    Args:
+        arguments: NOTEBOOK, if any, then options of Jupyter.
+        to, force: see ``tour``, whose copies are made unless there is a NOTEBOOK and no ``to``.
+
     Raises:
         ValueError: the notebook does not exist, or an option would switch the token off.
     """
     rest = list(arguments)
-    notebook = Path(rest.pop(0)) if rest and not rest[0].startswith("-") else tour()
+    named = Path(rest.pop(0)) if rest and not rest[0].startswith("-") else None
+    _refuse_no_token(rest)
+    if named and to:
+        tour(to, force)  # the copies too, whatever is opened
+    notebook = named or tour(to, force)
     if not notebook.exists():
         raise ValueError(f"no notebook {notebook}: leave it out to open the tour")
-    for option in rest:
-        key, _, value = option.partition("=")
-        if key.endswith(".token") and not value.strip("'\""):
-            raise ValueError(
-                f"{option} would switch the token off, and let any program on this "
-                "machine run code as you: give a token, or leave it out"
-            )
     given = {option.split("=")[0] for option in rest}
     line = [sys.executable, "-m", "jupyterlab", str(notebook), "--ServerApp.answer_yes=True"]
     if notebook.is_file():  # the address that is printed, for --no-browser, leads there too
@@ -61,22 +63,42 @@ def command(arguments: Sequence[str]) -> list[str]:
     return line + rest
 
 
-def tour() -> Path:
-    """The tour of the checkout, else a copy of the packaged notebooks in the current directory."""
-    root = checkout()
-    if root and (root / "notebooks" / TOUR).is_file():
-        return root / "notebooks" / TOUR
-    packaged = Path(__file__).parent / "_notebooks"
-    if not (packaged / TOUR).is_file():
-        raise ValueError(f"this installation has no {TOUR}: name a notebook, or install it again")
-    return copy_missing(packaged, Path(COPY)) / TOUR
+def _refuse_no_token(options: Sequence[str]) -> None:
+    for option in options:
+        key, _, value = option.partition("=")
+        if key.endswith(".token") and not value.strip("'\""):
+            raise ValueError(
+                f"{option} would switch the token off, and let any program on this "
+                "machine run code as you: give a token, or leave it out"
+            )
 
 
-def copy_missing(source: Path, target: Path) -> Path:
-    """Copy the files of ``source`` that ``target`` lacks: what a learner changed is never lost."""
-    for file in sorted(source.rglob("*")):
-        copy = target / file.relative_to(source)
-        if file.is_file() and not copy.exists():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)
-    return target
+def tour(to: Path | None = None, force: bool = False) -> Path:
+    """The tour: that of the checkout, in place; else of a folder of copies, brought up to date.
+
+    Args:
+        to: the folder of copies, in a checkout too. Default: ./diffusion_edu_notebooks.
+        force: do not ask whether new versions take the place of notebooks that were changed.
+
+    Raises:
+        ValueError: an installation without notebooks.
+    """
+    source = folder()
+    if source != PACKAGED and to is None:
+        return source / TOUR
+    target = to or Path(COPY)
+    print(hand_out(handouts(source), target, lambda names: force or _asked(names)))
+    return target / TOUR
+
+
+def _asked(names: Sequence[str]) -> bool:
+    """Whether new versions take the place of the learner's; without a terminal they do not."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        return False
+    import typer
+
+    return typer.confirm(
+        f"There are new versions of notebooks that you changed: {', '.join(names)}.\n"
+        "Put them in their place, and keep yours as NAME.mine.ipynb? "
+        "Otherwise they come beside yours, as NAME.new.ipynb."
+    )

@@ -50,8 +50,19 @@ def lab(
         list[str] | None,
         typer.Argument(metavar="[NOTEBOOK] [JUPYTER OPTIONS]...", show_default=False),
     ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the copies. [default: ./diffusion_edu_notebooks]"),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Do not ask; yours are kept as NAME.mine.ipynb.")
+    ] = False,
 ) -> None:
     """Open the guided tour, or NOTEBOOK, in JupyterLab.
+
+    In a checkout they are opened where they are. Installed, they are copied to a folder of yours,
+    and brought up to date there: what you changed or ran stays as it is. If there is a new version
+    of such a notebook, you are asked whether it takes its place or comes beside it.
 
     Everything else is handed to `jupyter lab`. The server listens on this machine only (127.0.0.1)
     and asks for a token, which is part of the address it prints. Ctrl-C stops it.
@@ -62,11 +73,13 @@ def lab(
 
     * `diffusion-edu lab --no-browser --port 8899`
 
+    * `diffusion-edu lab --to course`
+
     * `diffusion-edu lab my_notebook.ipynb`
     """
     from . import _lab
 
-    _lab.start(arguments or [])
+    _lab.start(arguments or [], to, force)
 
 
 @app.command()

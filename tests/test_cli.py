@@ -201,22 +201,33 @@ def test_lab_passes_options_through(notebook):
     assert "--ServerApp.ip=127.0.0.1" not in _lab.command([str(notebook), "--ip=0.0.0.0"])
 
 
-def test_lab_opens_the_tour_of_the_checkout_or_a_copy(tmp_path, monkeypatch):
-    """Without NOTEBOOK: the checkout's tour; else packaged notebooks, never copied over yours."""
-    source = tmp_path / "source"
-    (source / "notebooks").mkdir(parents=True)
-    (source / "notebooks" / _lab.TOUR).write_text("{}")
-    monkeypatch.setattr(_lab, "checkout", lambda: source)
-    assert _lab.command(["--no-browser"])[3] == str(source / "notebooks" / _lab.TOUR)
-    target = tmp_path / "target"
-    _lab.copy_missing(source, target)
-    copied = target / "notebooks" / _lab.TOUR
-    assert copied.read_text() == "{}"
-    copied.write_text("mine")
-    (source / "notebooks" / "new.ipynb").write_text("new")
-    _lab.copy_missing(source, target)
-    assert copied.read_text() == "mine"
-    assert (target / "notebooks" / "new.ipynb").read_text() == "new"
+def test_lab_opens_the_tour_of_the_checkout_or_a_copy(notebook, tmp_path, monkeypatch, capsys):
+    """Without NOTEBOOK: the tour in place in a checkout; of copies with --to, or installed."""
+    monkeypatch.chdir(tmp_path)
+    tour = ROOT / "notebooks" / _lab.TOUR
+    assert _lab.command(["--no-browser"])[3] == str(tour)
+    assert not (tmp_path / _lab.COPY).exists()
+    assert _lab.command([], to=Path("course"))[3] == str(Path("course", _lab.TOUR))
+    assert Path("course", _lab.TOUR).read_bytes() == tour.read_bytes()
+    assert _lab.command([str(notebook)], to=Path("other"))[3] == str(notebook)
+    assert Path("other", _lab.TOUR).is_file()
+    monkeypatch.setattr(_lab, "PACKAGED", tour.parent)
+    assert _lab.command(["--no-browser"])[3] == str(Path(_lab.COPY, _lab.TOUR))
+    capsys.readouterr()
+    assert _lab.tour() == Path(_lab.COPY, _lab.TOUR)
+    assert capsys.readouterr().out == f"{_lab.COPY}: nothing new\n"
+
+
+def test_lab_takes_its_own_options_and_leaves_jupyters(monkeypatch):
+    """--to and --force are lab's wherever they stand; the rest goes on in its order."""
+    given = []
+    monkeypatch.setattr(_lab, "start", lambda *arguments: given.append(arguments))
+    run("lab", "--port", 8899, "--to", "here", "a.ipynb", "--force", "--token=x")
+    run("lab", "a.ipynb", "--no-browser")
+    assert given == [
+        (["--port", "8899", "a.ipynb", "--token=x"], Path("here"), True),
+        (["a.ipynb", "--no-browser"], None, False),
+    ]
 
 
 @pytest.mark.parametrize(

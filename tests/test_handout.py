@@ -1,0 +1,248 @@
+"""Copies of notebooks in a learner's folder: brought up to date, and nothing of theirs is lost."""
+
+import json
+import os
+import pty
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from diffusion_edu import _handout, _lab
+from diffusion_edu._handout import RECORD, hand_out, handouts, said
+
+ROOT = Path(__file__).parents[1]
+NAMES = ("exercises/E1.ipynb", "LICENSE.md")
+
+
+def notebook(text, release=1, outputs=()):
+    """A notebook that says ``text``, of a release of the package, which its Colab cell names."""
+    colab = {"cell_type": "code", "source": f"%pip install diffusion_edu=={release}",
+             "metadata": {"tags": ["colab"]}, "outputs": []}  # fmt: skip
+    cell = {"cell_type": "code", "source": [text], "metadata": {}, "outputs": list(outputs)}
+    return json.dumps({"cells": [colab, cell], "nbformat": 4}).encode()
+
+
+def contents(folder):
+    """Every file of a folder but the record, by name."""
+    files = (p for p in folder.rglob("*") if p.is_file() and p.name != RECORD)
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
+
+
+def never(names):
+    raise AssertionError(f"asked about {names}")
+
+
+class Learner(RuleBasedStateMachine):
+    """A learner edits, runs, renames and deletes; the package is released; lab runs, or is stopped.
+
+    What the learner wrote are the bytes that no release has under that name.
+    """
+
+    @initialize()
+    def first(self):
+        self.temporary = TemporaryDirectory()
+        self.folder = Path(self.temporary.name, "notebooks")
+        self.number, self.stopped, self.upstream = 0, False, {}
+        self.published = {name: set() for name in NAMES}  # bytes
+        self.offered = {name: set() for name in NAMES}  # texts
+        self.text = dict.fromkeys(NAMES, "text 0")
+        self.release(names=set(NAMES))
+        self.lab(answer=False)
+
+    def teardown(self):
+        self.temporary.cleanup()
+
+    def fresh(self):
+        self.number += 1
+        return self.number
+
+    @rule(names=st.sets(st.sampled_from(NAMES)))
+    def release(self, names):
+        """A new version of the package, with something new in some of the files."""
+        number = self.fresh()
+        for name in NAMES:
+            if name in names:
+                self.text[name] = f"text {number}"
+            text = self.text[name]
+            self.upstream[name] = text.encode() if name[-1] == "d" else notebook(text, number)
+            self.published[name].add(self.upstream[name])
+
+    def one(self, data):
+        return self.folder / data.draw(st.sampled_from(sorted(contents(self.folder))))
+
+    @rule(data=st.data(), beside=st.booleans(), damaged=st.booleans())
+    def edit(self, data, beside, damaged):
+        text = f"mine {self.fresh()}"
+        new = sorted(self.folder.rglob("*.new*")) if beside else []
+        path = new[0] if new else self.one(data)
+        path.write_bytes(text.encode() if damaged else notebook(text))
+
+    @rule(data=st.data())
+    def run_cells(self, data):
+        """JupyterLab saves outputs."""
+        path = self.one(data)
+        try:
+            made = json.loads(path.read_bytes())
+        except ValueError:
+            return
+        made["cells"][-1]["outputs"] = [self.fresh()]
+        path.write_text(json.dumps(made, indent=1))
+
+    @precondition(lambda self: contents(self.folder))
+    @rule(data=st.data())
+    def delete(self, data):
+        if len(contents(self.folder)) > 1:
+            self.one(data).unlink()
+
+    @rule(data=st.data())
+    def take_the_new(self, data):
+        if found := sorted(self.folder.rglob("*.new*")):
+            path = data.draw(st.sampled_from(found))
+            path.rename(path.with_name(re.sub(r"\.new\d*", "", path.name)))
+
+    def theirs(self):
+        """What the learner wrote, as often as it is there."""
+        ours = {name: self.published[name] for name in NAMES}
+        kept = Counter()
+        for name, data in contents(self.folder).items():
+            whose = re.sub(r"\.(new|mine)\d*\.", ".", name)
+            kept[data] += data not in ours[whose]
+        return +kept
+
+    def expected(self):
+        """The files that lab has to ask about: theirs, and a text they have not been offered."""
+        found = contents(self.folder)
+        for name in NAMES:
+            if name in found and found[name] not in self.published[name]:
+                same = said(name, found[name]) == said(name, self.upstream[name])
+                if self.text[name] not in self.offered[name] and not same:
+                    yield name
+
+    @rule(answer=st.booleans())
+    def lab(self, answer):
+        before, expected, asked = self.theirs(), list(self.expected()), []
+        hand_out(self.upstream, self.folder, lambda names: asked.extend(names) or answer)
+        assert not before - Counter(contents(self.folder).values())
+        assert asked == expected or self.stopped
+        after = contents(self.folder)
+        for name in NAMES:
+            current = after[name] == self.upstream[name]
+            assert current or after[name] not in self.published[name]  # untouched: up to date
+            assert name not in asked or current == answer
+            assert name not in asked or self.upstream[name] in after.values()
+            self.offered[name].add(self.text[name])
+        assert hand_out(self.upstream, self.folder, never).endswith(": nothing new")
+        assert contents(self.folder) == after
+
+    @rule(answer=st.booleans(), writes=st.integers(0, 4), late=st.booleans())
+    def stopped_lab(self, answer, writes, late):
+        """Ctrl-C before or after any write, the record's included."""
+        before, left, write = self.theirs(), [writes], _handout._write
+
+        def counted(path, data):
+            left[0] -= 1
+            if late or left[0] >= 0:
+                write(path, data)
+            if left[0] < 0:
+                raise KeyboardInterrupt
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_handout, "_write", counted)
+            try:
+                hand_out(self.upstream, self.folder, lambda names: answer)
+            except KeyboardInterrupt:
+                self.stopped = True
+        assert not before - Counter(contents(self.folder).values())
+
+
+TestLearner = Learner.TestCase
+TestLearner.settings = settings(stateful_step_count=16)
+
+
+# ---- what it says, and to whom -------------------------------------------------------------------
+
+
+def two(text="a", release=1):
+    return {"x.ipynb": notebook(text, release), "y.ipynb": notebook("never changes", release)}
+
+
+def test_one_line_says_what_was_done(tmp_path):
+    """Copied, nothing new, updated, beside, in place: each has its words, and its files."""
+    here = tmp_path / "here"
+    assert hand_out(two(), here, never) == f"{here}: 2 copied"
+    assert hand_out(two(), here, never) == f"{here}: nothing new"
+    assert hand_out(two(release=2), here, never) == f"{here}: 2 updated"
+    (here / "x.ipynb").write_bytes(notebook("mine"))
+    assert hand_out(two(release=3), here, never) == f"{here}: 1 updated"  # it says nothing new
+    line = hand_out(two("b", 3), here, lambda names: False)
+    assert line == f"{here}: new versions beside yours: x.new.ipynb"
+    assert contents(here)["x.new.ipynb"] == notebook("b", 3)
+    line = hand_out(two("c", 3), here, lambda names: True)
+    assert line == f"{here}: new versions in place, yours kept as x.mine.ipynb"
+    assert contents(here)["x.mine.ipynb"] == notebook("mine")
+    assert contents(here)["x.ipynb"] == notebook("c", 3)
+
+
+def test_saved_outputs_are_the_learners(tmp_path):
+    """A copy that was only run: kept while nothing new is said, then kept with the new beside."""
+    hand_out(two(), tmp_path, never)
+    ran = notebook("a", outputs=["a picture"])
+    (tmp_path / "x.ipynb").write_bytes(ran)
+    assert hand_out(two(), tmp_path, never).endswith("nothing new")
+    assert hand_out(two(release=2), tmp_path, never).endswith(": 1 updated")  # y
+    hand_out(two("b", 2), tmp_path, lambda names: False)
+    assert (tmp_path / "x.ipynb").read_bytes() == ran
+    assert (tmp_path / "x.new.ipynb").read_bytes() == notebook("b", 2)
+
+
+@pytest.mark.parametrize("record", [b"", b"{", b"[1]", b'{"x.ipynb": 3}', b'{"x.ipynb": {}}'])
+def test_a_damaged_record_loses_nothing(tmp_path, record):
+    """Nothing is known then: a file that differs is the learner's."""
+    hand_out(two(), tmp_path, never)
+    (tmp_path / RECORD).write_bytes(record)
+    hand_out(two("b"), tmp_path, lambda names: False)
+    assert (tmp_path / "x.ipynb").read_bytes() == notebook("a")
+    assert (tmp_path / "x.new.ipynb").read_bytes() == notebook("b")
+
+
+def test_learners_get_all_but_the_sources(tmp_path):
+    """Every notebook of lectures and exercises, with links that lead somewhere; no sources."""
+    source = ROOT / "notebooks"
+    made = handouts(source)
+    wanted = {p.relative_to(source).as_posix() for p in source.rglob("*.ipynb")}
+    wanted = {name for name in wanted if ".ipynb_checkpoints" not in name}
+    assert set(made) == wanted | {"README.md", "LICENSE.md"}
+    hand_out(made, tmp_path, never)
+    texts = {name: data.decode() for name, data in made.items()}
+    for name, text in texts.items():
+        for link in re.findall(r"\]\((?![a-z]+:|#)([^)#\s]+\.(?:ipynb|md))\)", text):
+            assert (tmp_path / name).parent.joinpath(link).is_file(), (name, link)
+
+
+@pytest.mark.parametrize(
+    ("answer", "force", "taken"),
+    [(b"y\n", False, True), (b"\n", False, False), (None, False, False), (None, True, True)],
+)
+def test_asks_on_a_terminal_only(tmp_path, monkeypatch, capsys, answer, force, taken):
+    """y takes the new one, Enter keeps yours; so does a stdin that is no terminal."""
+    hand_out(two(), tmp_path / "here", never)
+    (tmp_path / "here" / "x.ipynb").write_bytes(notebook("mine"))
+    (tmp_path / "x.ipynb").write_bytes(notebook("b"))
+    monkeypatch.setattr(_lab, "folder", lambda: tmp_path)
+    terminal, keyboard = pty.openpty()
+    with open(os.devnull if answer is None else keyboard) as stdin, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdin", stdin)
+        os.write(terminal, answer or b"")
+        _lab.tour(tmp_path / "here", force)
+    os.close(terminal)
+    assert ("you changed: x.ipynb" in capsys.readouterr().out) == (answer is not None)
+    current, beside = ("b", "x.mine.ipynb") if taken else ("mine", "x.new.ipynb")
+    assert (tmp_path / "here" / "x.ipynb").read_bytes() == notebook(current)
+    assert (tmp_path / "here" / beside).read_bytes() == notebook("mine" if taken else "b")
