@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from torch import Tensor
 
-from ._checks import check_count
 from .data.commands import app as data_app
 from .evaluation.commands import evaluate, train_classifier
+from .evaluation.sample_command import sample
 from .evaluation.table_command import table
 from .grading.commands import doctor, exercise_app, grade, gradescope_zip
 from .lectures.commands import lectures_app
 from .training.commands import train
 
-__all__ = ["app", "main"]
+__all__ = ["app", "info", "lab", "main"]
 
 app = typer.Typer(
     name="diffusion-edu",
@@ -35,13 +33,6 @@ app.add_typer(exercise_app)
 app.add_typer(lectures_app)
 app.add_typer(data_app)
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
-
-
-class Sampler(StrEnum):
-    """Names of the samplers."""
-
-    ddim = "ddim"
-    ddpm = "ddpm"
 
 
 @app.command(context_settings=PASS_THROUGH)
@@ -82,135 +73,7 @@ def lab(
     _lab.start(arguments or [], to, force)
 
 
-@app.command()
-def sample(
-    model: Annotated[
-        str, typer.Option(help="A shipped network (`info` lists them), or a .safetensors file.")
-    ] = "swiss_roll",
-    sampler: Annotated[
-        Sampler, typer.Option(help="ddim: few steps, no noise; ddpm: random, best with all steps.")
-    ] = Sampler.ddim,
-    steps: Annotated[
-        int | None, typer.Option(help="Steps. [default: 50 for ddim, all T for ddpm]")
-    ] = None,
-    eta: Annotated[
-        float | None, typer.Option(help="Noise of ddim, 0 (none) to 1 (as ddpm). [default: 0]")
-    ] = None,
-    n: Annotated[
-        int | None, typer.Option(help="How many. [default: 2000 points, 100 images]")
-    ] = None,
-    guidance: Annotated[
-        float, typer.Option(help="Images of classes: above 1 pushes towards the class.")
-    ] = 1.0,
-    seed: Annotated[int, typer.Option(help="Same seed, same samples.")] = 0,
-    out: Annotated[
-        Path | None, typer.Option(help="File to write: .npy, a .png picture, or .csv of points.")
-    ] = None,
-) -> None:
-    """Draw new points or images from a trained network.
-
-    Image i of a network that knows K classes is asked to be of class i mod K.
-
-    Examples:
-
-    * `diffusion-edu sample --out roll.png`
-
-    * `diffusion-edu sample --model moons --sampler ddpm --out moons.csv`
-
-    * `diffusion-edu sample --model mnist --n 100 --guidance 2 --out digits.png`
-    """
-    if sampler is Sampler.ddpm and eta is not None:
-        raise ValueError(f"eta={eta} is for ddim: ddpm has eta = 1, leave --eta out")
-    check_count(1 if n is None else n, 1, None, "n")
-    from .nets import pretrained
-
-    network, schedule, info = pretrained(model)
-    writers = _POINT_WRITERS if len(info.shape) == 1 else _IMAGE_WRITERS
-    if out is not None and out.suffix not in writers:
-        raise ValueError(f"--out must end in {', '.join(writers)}, got {str(out)!r}")
-    ancestral = sampler is Sampler.ddpm
-    how: dict[str, Any] = {
-        "steps": steps if steps is not None else (schedule.T if ancestral else 50),
-        "eta": 1.0 if ancestral else eta or 0.0,
-        # DDPM with sigma^2 = beta_t, the paper's; on fewer steps the same for the shorter chain.
-        "variance": "large" if ancestral else "eta",
-        "seed": seed,
-    }
-    if len(info.shape) == 1:
-        drawn = _draw_points(network, schedule, n or 2000, **how)
-    else:
-        drawn = _draw_images(network, schedule, info, n or 100, guidance=guidance, **how)
-    if out is None:
-        typer.echo(f"{_summary(drawn)}; keep them with --out FILE{', FILE'.join(writers)}")
-        return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    writers[out.suffix](drawn, out)
-    typer.echo(f"wrote {out}")
-
-
-def _summary(drawn: Tensor) -> str:
-    if drawn.ndim > 2:
-        return f"{len(drawn)} images of {' x '.join(map(str, drawn.shape[1:]))}"
-    mean, std = drawn.mean(0).tolist(), drawn.std(0, correction=0).tolist()
-    return f"{len(drawn)} points, mean {mean[0]:.3f} {mean[1]:.3f}, std {std[0]:.3f} {std[1]:.3f}"
-
-
-def _draw_points(
-    network: Any, schedule: Any, n: int, *, steps: int, eta: float, variance: Any, seed: int
-) -> Tensor:
-    import torch
-    from tqdm import tqdm
-
-    from .sampling import sample as walk
-
-    torch.set_num_threads(1)  # on a small network more threads wait longer than they compute
-    g = torch.Generator().manual_seed(seed)
-    points = torch.randn(n, network.dim, generator=g)
-    path = walk(network, points, schedule, steps, eta=eta, variance=variance, generator=g)
-    for step in tqdm(path, total=steps, unit="step"):
-        points = step.x_s
-    return points
-
-
-def _draw_images(network: Any, schedule: Any, info: Any, n: int, **how: Any) -> Tensor:
-    """(n, C, H, W) uint8, without padding."""
-    import torch
-
-    from ._parallel import local_device
-    from .evaluation.features import crop
-    from .evaluation.generate import Sampling, generate
-
-    plan = Sampling(n=n, batch=min(n, 100), **how)
-    chunks = generate(network.to(local_device()), schedule, info.shape, plan)
-    return crop(torch.cat([images.cpu() for images, _ in chunks]), info.pad)
-
-
-def _write_npy(points: Tensor, path: Path) -> None:
-    import numpy
-
-    numpy.save(path, points.numpy())
-
-
-def _write_csv(points: Tensor, path: Path) -> None:
-    rows = (",".join(f"{value:.7g}" for value in point) for point in points.tolist())
-    path.write_text("\n".join(["x,y", *rows]) + "\n")
-
-
-def _write_png(points: Tensor, path: Path) -> None:
-    from .viz.figures import save_scatter
-
-    save_scatter(points, path)
-
-
-def _write_grid(images: Tensor, path: Path) -> None:
-    from .viz.images import save_image, tile
-
-    columns = 10 if len(images) >= 10 else None  # ten classes: one a column
-    save_image(tile(images, columns), path, zoom=max(1, 64 // images.shape[-1]))
-
-
-_POINT_WRITERS = {".npy": _write_npy, ".csv": _write_csv, ".png": _write_png}
-_IMAGE_WRITERS = {".npy": _write_npy, ".png": _write_grid}
+app.command()(sample)
 
 
 @app.command()

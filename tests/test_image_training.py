@@ -300,7 +300,7 @@ def test_the_folder_of_a_run(tmp_path):
     data, held = TINY.load(schedule)
     run = Run(tmp_path, TINY, schedule)
     records = []
-    for record in train(model, data, schedule, CONFIG, validation=held, checkpoint=run.checkpoint):
+    for record in train(model, data, schedule, CONFIG, validation=held):
         run.write(record, (1, 8, 8))
         records.append(record)
     rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
@@ -322,12 +322,12 @@ def test_distance_over_seconds(tmp_path):
     """
     model, schedule = TINY.network()
     run = Run(tmp_path, TINY, schedule, fd=30)
-    for record in begin(run.checkpoint)[1]:
+    for record in begin(tmp_path / "checkpoint.pt")[1]:
         run.write(record, (1, 8, 8))
         if record.step == 3:
             break
     again = Run(tmp_path, TINY, schedule, fd=30)
-    for record in begin(run.checkpoint, resume=True)[1]:
+    for record in begin(tmp_path / "checkpoint.pt", resume=True)[1]:
         again.write(record, (1, 8, 8))
     rows = list(csv.DictReader((tmp_path / "fd.csv").open()))
     assert [tuple(r[key] for key in ("step", "images", "n")) for r in rows] == [

@@ -1,1 +1,1 @@
-"""How good are the images a network makes? Distances, accuracy, copies, bits per dimension."""
+"""Samples of a network, and how good they are: distances, accuracy, copies, bits per dim."""

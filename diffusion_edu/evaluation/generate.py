@@ -39,9 +39,9 @@ class Sampling:
             "none": no class is asked for.
         seed: of all noise. The same plan gives the same images.
         batch: images at once; other batches get other noise.
+        precision: "bfloat16" computes the network in half the bits.
         clip: bound of the predicted x0 (see ``sample``); ``generate``, of images, ends in [-1, 1]
             in any case. Points have no bounds: None.
-        precision: "bfloat16" computes the network in half the bits.
     """
 
     n: int = 10_000
@@ -52,8 +52,8 @@ class Sampling:
     labels: Labels = "balanced"
     seed: int = 0
     batch: int = 250
-    clip: float | None = 1.0
     precision: Precision = "float32"
+    clip: float | None = 1.0
 
     def __post_init__(self) -> None:
         for name in ("n", "steps", "batch"):

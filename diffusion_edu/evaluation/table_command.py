@@ -7,45 +7,47 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Labels, Precision
+from .._options import Batch, Classes, Device, Labels, Precision, check_suffix, examples
 
 if TYPE_CHECKING:
     from .table import Plan, Table
 
 __all__ = ["table"]
 
+Model = Annotated[
+    str, typer.Option(help="A shipped network, or a .safetensors file.", show_default=False)
+]
+Out = Annotated[Path, typer.Option(help="Picture to write, .png; numbers beside it as .json.")]
+Etas = Annotated[str, typer.Option(help="Rows: numbers from 0 to 1, and hat, DDPM's larger noise.")]
+Steps = Annotated[str, typer.Option(help="Columns: steps of the sampler.")]
+Samples = Annotated[int, typer.Option(help="Samples a cell; compare at equal n only.")]
+NoiseSeed = Annotated[int, typer.Option(help="Of the noise, the same in every cell.")]
+Half = Annotated[Precision, typer.Option(help="bfloat16: half the bits, faster on most GPUs.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the cells in the .json file.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Begin anew though there is a .json file.")
+]
 
+
+@examples(
+    "diffusion-edu table --model swiss_roll --n 5000 --out roll.png",
+    "diffusion-edu table --model mnist --steps 10,20,50 --n 500",
+    "diffusion-edu table --model mnist --n 10000 --precision bfloat16 --resume",
+    "torchrun --nproc-per-node 2 -m -- diffusion_edu table --model mnist --n 5000",
+)
 def table(
-    model: Annotated[
-        str, typer.Option(help="A shipped network, or a .safetensors file.", show_default=False)
-    ],
-    out: Annotated[
-        Path, typer.Option(help="Picture to write, .png; numbers beside it as .json.")
-    ] = Path("table.png"),
-    eta: Annotated[
-        str, typer.Option(help="Rows: numbers from 0 to 1, and hat, DDPM's larger noise.")
-    ] = "0,0.2,0.5,1,hat",
-    steps: Annotated[
-        str, typer.Option(help="Columns: steps of the sampler.")
-    ] = "10,20,50,100,1000",
-    n: Annotated[int, typer.Option(help="Samples a cell; compare at equal n only.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the noise, the same in every cell.")] = 0,
-    batch: Annotated[int, typer.Option(help="Samples at once.")] = 250,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, ... [default: a GPU if there is one]")
-    ] = None,
-    precision: Annotated[
-        Precision, typer.Option(help="bfloat16: half the bits, faster on most GPUs.")
-    ] = Precision.float32,
-    labels: Annotated[
-        Labels, typer.Option(help="balanced: every class equally often; none: unconditional.")
-    ] = Labels.balanced,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the cells in the .json file.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew though there is a .json file.")
-    ] = False,
+    model: Model,
+    out: Out = Path("table.png"),
+    eta: Etas = "0,0.2,0.5,1,hat",
+    steps: Steps = "10,20,50,100,1000",
+    n: Samples = 1000,
+    seed: NoiseSeed = 0,
+    batch: Batch = 250,
+    device: Device = None,
+    precision: Half = Precision.float32,
+    labels: Classes = Labels.balanced,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure Table 1 of the DDIM paper for a network: quality over noise and steps.
 
@@ -56,32 +58,14 @@ def table(
 
     Several GPUs, or several processes on one machine, share the work under torchrun (whose own
     options begin with --n too: the lone -- keeps them apart).
-
-    Examples:
-
-    * `diffusion-edu table --model swiss_roll --n 5000 --out roll.png`
-
-    * `diffusion-edu table --model mnist --steps 10,20,50 --n 500`
-
-    * `diffusion-edu table --model mnist --n 10000 --precision bfloat16 --resume`
-
-    * `torchrun --nproc-per-node 2 -m -- diffusion_edu table --model mnist --n 5000`
     """
     from .table import Plan, parse_etas, parse_steps
 
-    if out.suffix != ".png":
-        raise ValueError(f"--out must end in .png, got {str(out)!r}")
+    check_suffix("--out", out, ".png")
     if resume and overwrite:
         raise ValueError("--resume and --overwrite exclude each other: leave one out")
-    plan = Plan(
-        etas=parse_etas(eta),
-        steps=parse_steps(steps),
-        n=n,
-        seed=seed,
-        batch=batch,
-        labels=labels.value,
-        precision=precision.value,
-    )
+    rows, columns = parse_etas(eta), parse_steps(steps)
+    plan = Plan(rows, columns, n, seed, batch, labels.value, precision.value)
     _run(model, plan, out, device, resume, overwrite)
 
 

@@ -1,4 +1,4 @@
-"""The folder of a run: its checkpoint, its metrics as CSV and picture, samples on the way."""
+"""The folder of a run: its metrics as CSV and picture, samples on the way."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ COLUMNS, ROWS = 10, 8  # of a grid of samples
 
 
 class Run:
-    """What a training run leaves on disk.
+    """What a training run leaves on disk beside its checkpoint.
 
-        checkpoint.pt         everything to go on with (see ``train``)
         metrics.csv           a row for every record; curves.png draws it
         samples/00001000.png  samples of the averaged weights after that many steps, always from
                               the same noise; a column for each class where there are classes
@@ -52,11 +51,6 @@ class Run:
             )
         self.folder, self.plan, self.schedule, self.fd = folder, plan, schedule, fd
         self.judge: ImageJudge | None = None  # made when first needed: it looks at all test images
-
-    @property
-    def checkpoint(self) -> Path:
-        """The checkpoint file."""
-        return self.folder / "checkpoint.pt"
 
     def write(self, record: Record, shape: tuple[int, ...]) -> None:
         """Bring the files up to date: the first process does; all of them measure.
