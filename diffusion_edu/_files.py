@@ -9,19 +9,25 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ._checks import check_choice
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["read_weights", "write_atomically", "write_weights"]
+__all__ = ["find_weights", "read_weights", "shipped", "write_atomically", "write_weights"]
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Call write(open binary file) on a new file beside ``path``, then rename it to ``path``."""
+def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
+    """Write a new file beside ``path``, then rename it to ``path``.
+
+    Args:
+        content: the bytes, or what is called with the open file to write them.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            write(file)
+            file.write(content) if isinstance(content, bytes) else content(file)
             file.flush()
             os.fsync(file.fileno())  # else a power cut may leave the new name with an empty file
         umask = os.umask(0)
@@ -33,6 +39,28 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise
 
 
+def shipped(folder: Path) -> tuple[str, ...]:
+    """Names of the weights in a folder of this package."""
+    return tuple(sorted(file.stem for file in folder.glob("*.safetensors")))
+
+
+def find_weights(name: str | Path, folder: Path, names: tuple[str, ...], what: str) -> Path:
+    """The file meant by ``name``: a path that ends in .safetensors, or one of ``names``.
+
+    Raises:
+        ValueError: unknown name (the nearest is suggested), or no such file.
+    """
+    path = Path(name)
+    if path.suffix != ".safetensors":
+        check_choice(str(name), names, what)
+        return folder / f"{name}.safetensors"
+    if not path.is_file():
+        raise ValueError(
+            f"no file {path}: give the path of a .safetensors file, or one of {', '.join(names)}"
+        )
+    return path
+
+
 def write_weights(
     path: Path, tensors: dict[str, Tensor], about: Mapping[str, Any], kind: str
 ) -> None:
@@ -40,7 +68,7 @@ def write_weights(
     from safetensors.torch import save
 
     metadata = {"format": kind, **{key: json.dumps(value) for key, value in about.items()}}
-    write_atomically(path, lambda file: file.write(save(tensors, metadata=metadata)))
+    write_atomically(path, save(tensors, metadata=metadata))
 
 
 def read_weights(

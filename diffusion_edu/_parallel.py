@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["add_up", "local_device", "rank", "share", "together", "wait", "world"]
+__all__ = ["add_up", "local_device", "quiet", "rank", "share", "together", "wait", "world"]
 
 
 def _launched() -> bool:
@@ -57,6 +57,11 @@ def local_device(name: str | None = None) -> torch.device:
 def rank() -> int:
     """Number of this process, 0 .. world() - 1."""
     return dist.get_rank() if dist.is_initialized() else 0
+
+
+def quiet(progress: bool) -> bool | None:
+    """tqdm's ``disable`` for a bar in the first process alone, and there on a terminal only."""
+    return None if progress and rank() == 0 else True
 
 
 def world() -> int:

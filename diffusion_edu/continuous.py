@@ -303,28 +303,24 @@ def annealed_langevin(
 ) -> Iterator[ContinuousStep]:
     r"""Annealed Langevin dynamics, Song & Ermon (1907.05600) Algorithm 1, in VP variables.
 
-    At each level, ``steps`` times, with b^2 = 1 - alpha_bar the variance of its noise:
+    At each level, ``steps`` times (all are yielded), with b^2 = 1 - alpha_bar its noise variance:
 
         x <- x + step_size b^2 / 2 score(x, t) + sqrt(step_size) b z
 
-    The paper works with y = x / sqrt(alpha_bar), where noise has variance sigma^2 = b^2 / alpha_bar
-    and the step is alpha_i = epsilon sigma_i^2 / sigma_L^2. This is the same walk with
-    step_size = epsilon / sigma_L^2 (0.2 in the paper); y stays put between levels, so x is
-    rescaled.
+    The paper's y = x / sqrt(alpha_bar) has noise of variance sigma^2 = b^2 / alpha_bar and steps
+    alpha_i = epsilon sigma_i^2 / sigma_L^2: the same walk with step_size = epsilon / sigma_L^2 (0.2
+    in the paper). y stays put between levels, so x is rescaled.
 
     Args:
         score: score(x, t) with t (B,).
         x: (B, *D), any start; standard normal noise when levels[0] is near 1.
         levels: decreasing times in (0, 1].
-        steps: Langevin steps per level; every one is yielded.
     """
     check_float(x=x)
     check_count(steps, 1, None, "steps")
     if not step_size > 0:
         raise ValueError(f"step_size must be > 0, got step_size={step_size}")
-    times = [float(t) for t in levels]
-    if not times or any(not 0 < s < t for t, s in zip([1.0 + 1e-9, *times], times, strict=False)):
-        raise ValueError(f"levels must be decreasing times in (0, 1], got {times}")
+    times = _falling(levels)
     signal = float(sde.alpha_bar(times[0]).sqrt())
     for t in times:
         previous, signal = signal, float(sde.alpha_bar(t).sqrt())
@@ -335,6 +331,13 @@ def annealed_langevin(
             x_s = x + 0.5 * h * g + math.sqrt(h) * standard_normal(x, generator)
             yield _step(t, t, x, g, x_s, sde)
             x = x_s
+
+
+def _falling(levels: Tensor | Sequence[float]) -> list[float]:
+    times = [float(t) for t in levels]
+    if not times or any(not 0 < s < t for t, s in zip([1.0 + 1e-9, *times], times, strict=False)):
+        raise ValueError(f"levels must be decreasing times in (0, 1], got {times}")
+    return times
 
 
 def _grid(x: Tensor, steps: int, t_start: float, t_end: float) -> list[float]:

@@ -81,8 +81,7 @@ def fill_in(
     r"""Samples x_0 (B, *D) with part(x_0) = part(known): ``sample`` with ``holding``.
 
     Each step t -> s can be made several times, with the noise of t put back in between (RePaint,
-    2201.09865, Algorithm 1), so that the rest can come to terms with the known part as it is at
-    this level:
+    2201.09865, Algorithm 1): the rest then comes to terms with what is known at this level.
 
         x_t = sqrt(alpha_bar_t / alpha_bar_s) x_s + sqrt(1 - alpha_bar_t / alpha_bar_s) z
 
@@ -90,19 +89,12 @@ def fill_in(
         x_T: (B, *D), noise.
         taus: levels, as for ``sample``.
         repeats: how often each step is made; 1 is plain ``sample``. The cost grows with it.
-        options: clip and kind as for ``sample``. A clip comes after what is known is put in: leave
-            it out with ``gray``, whose part it would change.
+        options: clip and kind, as for ``sample``; a clip would change the part of ``gray``.
 
     Raises:
         ValueError: known does not broadcast to x_T; repeats < 1.
     """
-    if known.ndim != x_T.ndim or any(
-        k not in (1, n) for k, n in zip(known.shape, x_T.shape, strict=True)
-    ):
-        raise ValueError(
-            f"known must have the shape of x_T or broadcast to it, got known "
-            f"{tuple(known.shape)} and x_T {tuple(x_T.shape)}"
-        )
+    _check_broadcasts(known, x_T)
     check_count(repeats, 1, None, "repeats")
     kind = options.pop("kind", "eps")
     held, x = holding(model, known, part, schedule, kind), x_T
@@ -113,6 +105,15 @@ def fill_in(
             walk = sample(held, x, schedule, [t, s], eta=eta, generator=generator, **options)
             x = next(walk).x_s
     return x
+
+
+def _check_broadcasts(known: Tensor, x_T: Tensor) -> None:
+    fits = known.ndim == x_T.ndim
+    if not fits or any(k not in (1, n) for k, n in zip(known.shape, x_T.shape, strict=True)):
+        raise ValueError(
+            f"known must have the shape of x_T or broadcast to it, got known "
+            f"{tuple(known.shape)} and x_T {tuple(x_T.shape)}"
+        )
 
 
 def _back_to(

@@ -437,11 +437,11 @@ class FakeFidelity(types.ModuleType):
 
 
 def test_inception_hands_over_colour_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Grey images become (3, H, W) uint8; parts are joined; the subset fits the smaller side."""
+    """Grey images become (3, H, W) uint8; the subset fits the smaller side."""
     fake = FakeFidelity("torch_fidelity")
     monkeypatch.setitem(sys.modules, "torch_fidelity", fake)
     grey = some_images(30, 1, 8, 8)
-    found = inception_metrics(iter(grey.split(7)), some_images(50, 3, 8, 8), weights=__file__)
+    found = inception_metrics(grey, some_images(50, 3, 8, 8), weights=__file__)
     first, second = fake.options["input1"], fake.options["input2"]
     assert (len(first), len(second)) == (30, 50)
     assert first[29].shape == (3, 8, 8)

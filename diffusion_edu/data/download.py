@@ -16,8 +16,9 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
+from .._files import write_atomically
 from .files import State, find, state
 from .location import ENV, data_dir
 from .sources import Archive, File, Source
@@ -325,15 +326,13 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, file: File, folder: Pa
             f"{member.name} must be a regular file of {file.size} bytes, "
             f"got type {member.type!r} of {member.size} bytes"
         )
-    temporary = folder / f".{file.name}.part"
-    digest = hashlib.sha256()
-    try:
-        with temporary.open("wb") as out:
-            while chunk := stream.read(CHUNK):
-                digest.update(chunk)
-                out.write(chunk)
+
+    def copy(out: BinaryIO) -> None:
+        digest = hashlib.sha256()
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+            out.write(chunk)
         if digest.hexdigest() != file.sha256:
             raise ValueError(f"{member.name} must have SHA-256 {file.sha256}, got another")
-        os.replace(temporary, folder / file.name)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+    write_atomically(folder / file.name, copy)

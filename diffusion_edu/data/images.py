@@ -1,4 +1,18 @@
-"""Image data sets as uint8 tensors, and the map between 0..255 and [-1, 1]."""
+"""Image data sets as uint8 tensors, and the map between 0..255 and [-1, 1].
+
+"digits" (scikit-learn, nothing to download): 1,797 handwritten digits, 1 x 8 x 8, levels 0..16
+mapped to round(255 v/16). The last 360 are the test split, by position and not at random:
+neighbours in the file were often written by the same hand, which a random split would put on both
+sides.
+
+"colour_digits": the same digits as light of one hue on black, 3 x 8 x 8 (see ``tint``): each
+training digit in 12 hues evenly spaced from a random first one (17,244 images), each test digit in
+one random hue (360). The mean of the three channels is half the digit whatever the hue.
+
+"mnist", "fashion_mnist" (60,000 + 10,000, 1 x 28 x 28), "cifar10" (50,000 + 10,000, 3 x 32 x 32):
+read from the data directory, downloaded into it when they are not there. A folder somebody unpacked
+there is as good.
+"""
 
 from __future__ import annotations
 
@@ -63,26 +77,14 @@ def names() -> tuple[str, ...]:
 def load(
     name: str, split: str = "train", root: str | Path | None = None, *, download: bool = True
 ) -> ImageSet:
-    """The named image set; split is "train", "test" or "all" (training images first).
+    """The named image set: what each is stands at the top of this module.
 
-    "digits" (scikit-learn, nothing to download): 1,797 handwritten digits, 1 x 8 x 8, levels 0..16
-    mapped to round(255 v/16). The last 360 are the test split, by position and not at random:
-    neighbours in the file were often written by the same hand, which a random split would put on
-    both sides.
-
-    "colour_digits": the same digits as light of one hue on black, 3 x 8 x 8 (see ``tint``): each
-    training digit in 12 hues evenly spaced from a random first one (17,244 images), each test digit
-    in one random hue (360). The mean of the three channels is half the digit whatever the hue.
-
-    "mnist", "fashion_mnist" (60,000 + 10,000, 1 x 28 x 28), "cifar10" (50,000 + 10,000,
-    3 x 32 x 32): read from the data directory, downloaded into it when they are not there. A
-    folder somebody unpacked there is as good. Files of the right structure with other content
-    than the published one are loaded with a warning and ``official=False``; files of another
-    structure are an error, and neither is ever replaced.
+    Files of the right structure with other content than the published one are loaded with a warning
+    and ``official=False``; files of another structure are an error. Neither is ever replaced.
 
     Args:
-        name: one of ``names()``.
-        split: "train", "test" or "all".
+        name: "digits", "colour_digits", "mnist", "fashion_mnist" or "cifar10".
+        split: "train", "test" or "all" (training images first).
         root: data directory (default: see ``location.data_dir``).
         download: fetch what is missing; False never opens a connection.
 
@@ -92,7 +94,7 @@ def load(
         FileNotFoundError: not here and download is False.
     """
     check_choice(name, names(), "image data set")
-    check_choice(split, ["train", "test", "all"], "split")
+    check_choice(split, ("train", "test", "all"), "split")
     if name in BUILT_IN:
         return _digits(split) if name == "digits" else _colour_digits(split)
     source, base = SOURCES[name], data_dir(root)
@@ -119,13 +121,13 @@ def mnist_sample() -> Tensor:
     return load_file(Path(__file__).parent / "mnist_sample.safetensors")["images"]
 
 
-def is_here(name: str, split: str = "train", root: str | Path | None = None) -> bool:
+def is_here(name: str, split: str = "train") -> bool:
     """Whether ``load`` would find the files of a set without a download. They are not read."""
     check_choice(name, names(), "image data set")
     if name in BUILT_IN:
         return True
     source = SOURCES[name]
-    return find(source, data_dir(root), source.splits[split][1]) is not None
+    return find(source, data_dir(), source.splits[split][1]) is not None
 
 
 def _folder(source: Source, split: str, base: Path, download: bool) -> Path:

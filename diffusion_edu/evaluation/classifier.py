@@ -21,6 +21,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from .._checks import check_choice, check_count
 from ..data.images import ImageSet, load, to_float
+from ..nets.switches import autocast, seeded
 
 __all__ = [
     "RECIPES",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 MOMENTUM = 0.9
+CHUNK = 500  # images tested at once
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,7 @@ class ClassifierRecipe:
 
     def network(self) -> Classifier:
         """An untrained classifier, initialised by the seed."""
-        # torch's layers draw from the global generator: use it, then put it back as it was.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             return Classifier(self.shape, self.stem, self.widths, self.classes)
 
 
@@ -227,7 +227,7 @@ def _step(
     model: Classifier, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, bf16: bool
 ) -> tuple[Tensor, Tensor]:
     """One step of SGD; returns loss and accuracy of the batch."""
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+    with autocast(x.device, "bfloat16" if bf16 else "float32"):
         _, logits = model(x)
     loss = F.cross_entropy(logits, y)
     optimizer.zero_grad(set_to_none=True)
@@ -254,9 +254,9 @@ def augment(images: Tensor, shift: int, flip: bool, generator: torch.Generator) 
 
 
 @torch.no_grad()
-def accuracy(model: Classifier, data: ImageSet, batch: int = 500) -> float:
+def accuracy(model: Classifier, data: ImageSet) -> float:
     """Share of images of which the largest logit is the label's."""
     device = next(model.parameters()).device
-    parts = zip(data.images.split(batch), data.labels.split(batch), strict=True)
+    parts = zip(data.images.split(CHUNK), data.labels.split(CHUNK), strict=True)
     right = sum(int((model.eval()(x.to(device))[1].argmax(1).cpu() == y).sum()) for x, y in parts)
     return right / len(data)

@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .._checks import check_choice
-from .._files import read_weights, write_weights
+from .._files import find_weights, read_weights, shipped, write_weights
 from ..data.images import ImageSet, load
 from .classifier import Classifier, ClassifierRecipe, Record, accuracy, train
 
@@ -61,7 +60,7 @@ class ClassifierInfo:
 
 def classifier_names() -> tuple[str, ...]:
     """Data sets that have a shipped classifier."""
-    return tuple(sorted(file.stem for file in WEIGHTS.glob("*.safetensors")))
+    return shipped(WEIGHTS)
 
 
 def train_classifier(
@@ -123,15 +122,7 @@ def load_classifier(name: str | Path) -> tuple[Classifier, ClassifierInfo]:
     Raises:
         ValueError: unknown name (the nearest is suggested), or a file that is missing or foreign.
     """
-    path = Path(name)
-    if path.suffix != ".safetensors":
-        check_choice(str(name), classifier_names(), "shipped classifier")
-        path = WEIGHTS / f"{name}.safetensors"
-    elif not path.is_file():
-        raise ValueError(
-            f"no file {path}: give the path of a .safetensors file, "
-            f"or one of {', '.join(classifier_names())}"
-        )
+    path = find_weights(name, WEIGHTS, classifier_names(), "shipped classifier")
     foreign, advice = "is no classifier of this library", "use diffusion-edu train-classifier"
     tensors, about = read_weights(path, FORMAT, foreign, advice)
     try:

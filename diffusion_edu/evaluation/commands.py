@@ -152,7 +152,7 @@ def _tell(report: Report, about: dict[str, Any], out: Path | None, grid: Path | 
         typer.echo("the network was NOT trained on the published files of this data set")
     if out is not None:
         text = json.dumps({**about, **report.plain()}, indent=2) + "\n"
-        write_atomically(out, lambda file: file.write(text.encode()))
+        write_atomically(out, text.encode())
         typer.echo(f"wrote {out}")
     if grid is not None:
         sheets = torch.cat([tile(report.pictures), tile(report.nearest)], 2)

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from .. import _parallel
 from .._checks import check_count
 from ..data.images import ImageSet, load
+from ..nets.unet import has_variance
 from ..schedules import Schedule
 from .features import Features, crop, features_for
 from .generate import Sampling, generate
 from .inception import Inception, inception_metrics
 from .likelihood import BitsPerDim, bits_per_dim_of
-from .memorisation import memorisation
+from .memorisation import Memorisation, memorisation
 from .real import Part, evenly_spaced, parts
 from .report import Classes, Cost, Distances, Report, Space
 from .statistics import FeatureStatistics, gather, summarise
@@ -80,107 +81,108 @@ def evaluate(
     plan, wanted, began = plan or Sampling(), wanted or Wanted(), time.monotonic()
     check_count(plan.n, 2, None, "plan.n")
     device = next(model.eval().parameters()).device
-    show = progress and _parallel.rank() == 0
     space = features_for(data_name, device, wanted.classifier)
     training, test = load(data_name), load(data_name, "test")
-    real, floor = _yardsticks(training, test, space, plan.n, show)
-    fake, samples = _draw(model, schedule, test.images.shape[1:], pad, plan, wanted, space, show)
-    few = samples[: wanted.neighbours]
-    others = evenly_spaced(test.images, len(few)).to(device)
-    memory = memorisation(few.to(device), others, training.images, progress=show)
-    bits = _bits(model, schedule, test, pad, plan, wanted, fake.wanted > 0, show)
-    inception = _inception(samples, training, wanted, device, show)
-    return Report(
-        data=data_name,
-        official=training.official and test.official and space.info.official,
-        plan=plan,
-        space=Space(space.name, space.dim, real.accuracy or 0.0),
-        samples=Distances.between(fake, real),
-        floor=Distances.between(floor, real),
-        classes=Classes.of(fake, training),
-        memory=memory,
-        bits=bits,
-        inception=inception,
-        cost=Cost(time.monotonic() - began, str(device), _parallel.world()),
-        pictures=few[:SHOWN],
-        nearest=training.images[memory.samples.which[:SHOWN].cpu()],
-    )
+    job = _Job(model, schedule, training, test, pad, plan, wanted, space, progress)
+    return job.report(data_name, began)
 
 
-def _yardsticks(
-    training: ImageSet, test: ImageSet, space: Features, n: int, show: bool
-) -> tuple[FeatureStatistics, FeatureStatistics]:
-    """Statistics of the test images, and of n training images, which come as near as one can."""
-    real = summarise(parts(test.images, test.labels, what="test images", progress=show), space)
-    some = evenly_spaced(training.images, n)
-    return real, summarise(parts(some, what="training images", progress=show), space)
+@dataclass(frozen=True)
+class _Job:
+    """One evaluation: of what, with what."""
 
+    model: nn.Module
+    schedule: Schedule
+    training: ImageSet
+    test: ImageSet
+    pad: int
+    plan: Sampling
+    wanted: Wanted
+    space: Features
+    progress: bool
 
-def _draw(
-    model: nn.Module,
-    schedule: Schedule,
-    shape: torch.Size,
-    pad: int,
-    plan: Sampling,
-    wanted: Wanted,
-    space: Features,
-    show: bool,
-) -> tuple[FeatureStatistics, Tensor]:
-    """Statistics of all samples; and the first of them as they are, on the CPU, for a closer look.
+    def report(self, data_name: str, began: float) -> Report:
+        """All of it; ``began`` is when the clock was started."""
+        training, space = self.training, self.space
+        real, floor = self._yardsticks()
+        fake, samples = self._draw()
+        few = samples[: self.wanted.neighbours]
+        memory = self._memory(few)
+        bits, inception = self._bits(told=fake.wanted > 0), self._inception(samples)
+        return Report(
+            data=data_name,
+            official=training.official and self.test.official and space.info.official,
+            plan=self.plan,
+            space=Space(space.name, space.dim, real.accuracy or 0.0),
+            samples=Distances.between(fake, real),
+            floor=Distances.between(floor, real),
+            classes=Classes.of(fake, training),
+            memory=memory,
+            bits=bits,
+            inception=inception,
+            cost=Cost(time.monotonic() - began, str(space.device), _parallel.world()),
+            pictures=few[:SHOWN],
+            nearest=training.images[memory.samples.which[:SHOWN].cpu()],
+        )
 
-    Args:
-        shape: (C, H, W) of the data's images, without padding.
-    """
-    kept: list[Tensor] = [torch.empty(0, *shape, dtype=torch.uint8)]
-    limit = plan.n if wanted.inception else max(SHOWN, wanted.neighbours)
+    def _yardsticks(self) -> tuple[FeatureStatistics, FeatureStatistics]:
+        """Statistics of the test images, and of n training images, which are as near as one can."""
+        images, labels = self.test.images, self.test.labels
+        some = evenly_spaced(self.training.images, self.plan.n)
+        real = parts(images, labels, what="test images", progress=self.progress)
+        floor = parts(some, what="training images", progress=self.progress)
+        return summarise(real, self.space), summarise(floor, self.space)
 
-    def cropped() -> Iterator[Part]:
-        padded = (shape[0], shape[1] + 2 * pad, shape[2] + 2 * pad)
-        for images, labels in generate(model, schedule, padded, plan, progress=show):
-            images = crop(images, pad)
-            kept.append(images[: max(0, limit - sum(map(len, kept)))].cpu())
-            yield images, labels
+    def _draw(self) -> tuple[FeatureStatistics, Tensor]:
+        """Statistics of all samples; the first of them as they are, on the CPU, to look at."""
+        pad, wanted, shape = self.pad, self.wanted, self.test.images.shape[1:]
+        kept: list[Tensor] = [torch.empty(0, *shape, dtype=torch.uint8)]
+        limit = self.plan.n if wanted.inception else max(SHOWN, wanted.neighbours)
 
-    statistics = summarise(cropped(), space)
-    return statistics, gather(torch.cat(kept).to(space.device)).cpu()[:limit]
+        def cropped() -> Iterator[Part]:
+            padded = (shape[0], shape[1] + 2 * pad, shape[2] + 2 * pad)
+            drawn = generate(self.model, self.schedule, padded, self.plan, progress=self.progress)
+            for images, labels in drawn:
+                images = crop(images, pad)
+                kept.append(images[: max(0, limit - sum(map(len, kept)))].cpu())
+                yield images, labels
 
+        statistics = summarise(cropped(), self.space)
+        return statistics, gather(torch.cat(kept).to(self.space.device)).cpu()[:limit]
 
-def _bits(
-    model: nn.Module,
-    schedule: Schedule,
-    test: ImageSet,
-    pad: int,
-    plan: Sampling,
-    wanted: Wanted,
-    told: bool,
-    show: bool,
-) -> BitsPerDim | None:
-    """Bits per dimension of evenly spaced test images; with their labels if samples had them."""
-    if not wanted.bits:
-        return None
-    learned = getattr(getattr(model, "config", None), "learned_variance", False)
-    labels = evenly_spaced(test.labels, wanted.bits) if told else None
-    return bits_per_dim_of(
-        model,
-        schedule,
-        evenly_spaced(test.images, wanted.bits),
-        labels,
-        pad=pad,
-        sigma2="learned" if learned else "beta",
-        batch=BITS_BATCH,
-        seed=plan.seed,
-        device=next(model.parameters()).device,
-        progress=show,
-    )
+    def _memory(self, few: Tensor) -> Memorisation:
+        """Neighbours of those samples, and of as many test images."""
+        device = self.space.device
+        others = evenly_spaced(self.test.images, len(few)).to(device)
+        training = self.training.images
+        return memorisation(few.to(device), others, training, progress=self.progress)
 
+    def _bits(self, told: bool) -> BitsPerDim | None:
+        """Bits/dim of evenly spaced test images; with their labels if samples had them."""
+        n, test = self.wanted.bits, self.test
+        if not n:
+            return None
+        return bits_per_dim_of(
+            self.model,
+            self.schedule,
+            evenly_spaced(test.images, n),
+            evenly_spaced(test.labels, n) if told else None,
+            pad=self.pad,
+            sigma2="learned" if has_variance(self.model) else "beta",
+            batch=BITS_BATCH,
+            seed=self.plan.seed,
+            device=self.space.device,
+            progress=self.progress,
+        )
 
-def _inception(
-    samples: Tensor, training: ImageSet, wanted: Wanted, device: torch.device, show: bool
-) -> Inception | None:
-    """FID and KID to all training images, as published figures are; by the first process alone."""
-    if not wanted.inception or _parallel.rank():
-        return None
-    weights = wanted.inception_weights
-    return inception_metrics(
-        samples, training.images, weights=weights, device=device, progress=show
-    )
+    def _inception(self, samples: Tensor) -> Inception | None:
+        """FID and KID to all training images, as published; by the first process alone."""
+        if not self.wanted.inception or _parallel.rank():
+            return None
+        return inception_metrics(
+            samples,
+            self.training.images,
+            weights=self.wanted.inception_weights,
+            device=self.space.device,
+            progress=self.progress,
+        )

@@ -15,15 +15,16 @@ from tqdm import tqdm
 from .. import _parallel
 from .._checks import check_choice, check_count
 from ..data.images import to_uint8
+from ..nets.switches import Precision, autocast
+from ..nets.unet import classes_of, has_variance
 from ..prediction import Model, guided
 from ..sampling import Variance, sample
 from ..schedules import Schedule
 from ..spacing import timesteps
 
-__all__ = ["Labels", "Precision", "Sampling", "chunks", "generate"]
+__all__ = ["Labels", "Sampling", "chunk_generator", "chunks", "generate"]
 
 Labels = Literal["balanced", "none"]
-Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,11 @@ class Sampling:
                 "guidance must be finite and eta lie in [0, 1], "
                 f"got guidance={self.guidance}, eta={self.eta}"
             )
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many images each chunk has."""
+        return [min(self.batch, self.n - start) for start in range(0, self.n, self.batch)]
 
 
 def generate(
@@ -114,38 +120,36 @@ def chunks(
     """
     classes = _classes(model, plan)
     model.eval()
-    starts = range(0, plan.n, plan.batch)
-    mine = list(enumerate(starts))[_parallel.rank() :: _parallel.world()]
-    total = sum(min(plan.batch, plan.n - start) for _, start in mine)
-    quiet = None if progress and _parallel.rank() == 0 else True
+    mine = list(enumerate(plan.sizes))[_parallel.rank() :: _parallel.world()]
+    total, quiet = sum(size for _, size in mine), _parallel.quiet(progress)
     # unit_scale: a step advances by a fraction of a sample, of which not all digits are wanted
     with tqdm(total=total, unit="sample", unit_scale=True, disable=quiet) as bar:
-        for k, start in mine:
-            size = min(plan.batch, plan.n - start)
-            y = torch.arange(start, start + size) % classes if classes else None
+        for k, size in mine:
+            y = (k * plan.batch + torch.arange(size)) % classes if classes else None
             advance = partial(bar.update, size / plan.steps)
             yield _chunk(model, schedule, (size, *shape), y, plan, k, advance)
 
 
+def chunk_generator(seed: int, k: int) -> torch.Generator:
+    """Where the noise of chunk number k comes from: the CPU, so that every device has the same."""
+    # One odd factor apart, so that no two of few seeds and chunks meet.
+    return torch.Generator().manual_seed((seed * 1_000_003 + k) % 2**63)
+
+
 def _classes(model: nn.Module, plan: Sampling) -> int:
     """How many classes are asked for, 0 for none. ValueError for what the network cannot do."""
-    known = int(getattr(getattr(model, "config", None), "classes", 0))
-    asked = known if plan.labels == "balanced" else 0
+    asked = classes_of(model) if plan.labels == "balanced" else 0
     if plan.guidance != 1 and not asked:
         raise ValueError(
             f"guidance={plan.guidance} needs classes to ask for: use guidance=1, or a network with "
             "classes and labels='balanced'"
         )
-    if plan.variance == "learned" and not _learned(model):
+    if plan.variance == "learned" and not has_variance(model):
         raise ValueError(
             "variance='learned' needs a network that has learned one (config.learned_variance): "
             "use variance='eta' or 'large'"
         )
     return asked
-
-
-def _learned(model: nn.Module) -> bool:
-    return bool(getattr(getattr(model, "config", None), "learned_variance", False))
 
 
 @torch.no_grad()
@@ -161,8 +165,7 @@ def _chunk(
     """Chunk number k; ``advance`` is called after each step."""
     device = next(model.parameters()).device
     y = None if y is None else y.to(device)
-    # On the CPU, so that every device draws the same; one odd factor apart, so that no two meet.
-    g = torch.Generator().manual_seed((plan.seed * 1_000_003 + k) % 2**63)
+    g = chunk_generator(plan.seed, k)
     x = torch.randn(size, generator=g).to(device)
     steps = sample(
         _network(model, y, plan),
@@ -174,7 +177,7 @@ def _chunk(
         clip=plan.clip,
         noise=lambda i, like: torch.randn(like.shape, generator=g).to(like),
     )
-    with torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "bfloat16"):
+    with autocast(device, plan.precision):
         for step in steps:
             x = step.x_s
             advance()
@@ -184,6 +187,6 @@ def _chunk(
 def _network(model: nn.Module, y: Tensor | None, plan: Sampling) -> Model:
     """model(x_t, t) told the classes y, guided, with as many channels as ``sample`` wants."""
     network: Model = model if y is None else guided(model, y, plan.guidance)
-    if plan.variance == "learned" or not _learned(model):
+    if plan.variance == "learned" or not has_variance(model):
         return network
     return lambda x, t: network(x, t).chunk(2, dim=1)[0]  # the prediction alone, without v

@@ -10,7 +10,6 @@ of 50,000 samples against the 50,000 training images: with other counts they do 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,8 @@ KEYS = (
     "kernel_inception_distance_mean",
     "kernel_inception_distance_std",
 )
-SUBSET = 1000  # images per estimate of KID, as torch-fidelity has it; 100 estimates
+SUBSET = 1000  # images per estimate of KID at most, as torch-fidelity has it; 100 estimates
+BATCH = 64  # images at once
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Inception:
         )
 
 
-Images = Tensor | Iterable[Tensor] | str | Path
+Images = Tensor | str | Path
 
 
 def inception_metrics(
@@ -68,19 +68,15 @@ def inception_metrics(
     *,
     weights: str | Path | None = None,
     extractor: str = "inception-v3-compat",
-    subset: int = SUBSET,
-    batch: int = 64,
     device: str | torch.device = "cpu",
     progress: bool = False,
 ) -> Inception:
     """FID and KID of ``samples`` against ``reference``.
 
     Args:
-        samples, reference: (n, C, H, W) uint8 with C = 1 or 3, or an iterable of such parts (which
-            is collected: 3 kB for a 32 x 32 image), or a folder of PNG or JPEG files.
+        samples, reference: (n, C, H, W) uint8 with C = 1 or 3, or a folder of PNG or JPEG files.
         weights: file of the Inception weights; default: torch-fidelity downloads it.
         extractor: name that torch-fidelity knows the network by.
-        subset: images per estimate of KID; at most as many as either side has.
 
     Raises:
         ValueError: torch-fidelity is not installed; images of another shape or dtype; no file.
@@ -95,10 +91,10 @@ def inception_metrics(
         input2=pair[1],
         fid=True,
         kid=True,
-        kid_subset_size=min([subset, *(n for n in counts if n)]),
+        kid_subset_size=min([SUBSET, *(n for n in counts if n)]),
         feature_extractor=extractor,
         feature_extractor_weights_path=None if weights is None else str(weights),
-        batch_size=batch,
+        batch_size=BATCH,
         cuda=torch.device(device).type == "cuda",
         save_cpu_ram=True,  # no worker processes: the images are in memory already
         cache=False,  # a cache by name would answer for other images of that name
@@ -137,8 +133,6 @@ def _input(images: Images, name: str) -> _Colour | str:
         if not Path(images).is_dir():
             raise ValueError(f"{name} must be a folder of images or a tensor, got {images}")
         return str(images)
-    if not isinstance(images, Tensor):
-        images = torch.cat(list(images))
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(
             f"{name} must be (n, C, H, W) uint8 with C = 1 or 3, got {tuple(images.shape)} "

@@ -23,6 +23,7 @@ from .._checks import check_count
 from ..data.images import to_float
 from ..objectives import ElboTerms, Sigma2, elbo
 from ..schedules import Schedule
+from .generate import chunk_generator
 
 __all__ = ["BitsPerDim", "Estimate", "bits_per_dim_of"]
 
@@ -107,13 +108,14 @@ def bits_per_dim_of(
     own = chunks[_parallel.rank() :: _parallel.world()]
     nats = torch.zeros(len(images), 3, dtype=torch.float64, device=device)
     calls = schedule.T * sum(len(index) for _, index in own)
-    with tqdm(total=calls, unit="call", desc="bits/dim", disable=None if progress else True) as bar:
+    with tqdm(total=calls, unit="call", desc="bits/dim", disable=_parallel.quiet(progress)) as bar:
         for k, index in own:
             y = None if labels is None else labels[index].to(device)
             x0 = F.pad(images[index].to(device), (pad,) * 4)
-            g = torch.Generator().manual_seed(seed * 1_000_003 + k)
             network = _watched(model, y, bar)
-            terms = elbo(network, to_float(x0), schedule, sigma2=sigma2, generator=g)
+            terms = elbo(
+                network, to_float(x0), schedule, sigma2=sigma2, generator=chunk_generator(seed, k)
+            )
             nats[index.to(device)] = _columns(terms)
     bits = _parallel.add_up(nats) / (images[0].numel() * math.log(2))
     L_T, L_t, L_0 = (Estimate.of(x) for x in bits.unbind(1))

@@ -106,7 +106,7 @@ def nearest(images: Tensor, training: Tensor, *, progress: bool = False) -> Neig
     index = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     rows = max(1, BLOCK // max(1, x.shape[1]))
     with tqdm(
-        total=len(training), unit="image", desc="neighbours", disable=None if progress else True
+        total=len(training), unit="image", desc="neighbours", disable=_parallel.quiet(progress)
     ) as bar:
         for start in range(0, len(training), rows):
             y = training[start : start + rows].to(x.device).flatten(1).float()

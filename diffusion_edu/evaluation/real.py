@@ -25,11 +25,11 @@ def parts(
         what: title of the bar that ``progress`` draws, on a terminal.
     """
     chunks = torch.arange(len(images)).split(CHUNK)[_parallel.rank() :: _parallel.world()]
-    for index in tqdm(chunks, unit="chunk", desc=what, disable=None if progress else True):
+    for index in tqdm(chunks, unit="chunk", desc=what, disable=_parallel.quiet(progress)):
         yield images[index], None if labels is None else labels[index]
 
 
 def evenly_spaced(images: Tensor, n: int) -> Tensor:
-    """At most n of the images, the first and the last among them if n > 1."""
+    """At most n of the rows, the first and the last among them if n > 1."""
     n = min(n, len(images))
     return images[torch.linspace(0, len(images) - 1, n, dtype=torch.float64).long()]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..data.images import ImageSet
-from ..metrics import frechet_distance, kernel_distance
+from ..metrics import kernel_distance
 from .generate import Sampling
 from .inception import Inception
 from .likelihood import BitsPerDim
@@ -36,9 +36,8 @@ class Distances:
     @classmethod
     def between(cls, one: FeatureStatistics, test: FeatureStatistics) -> Distances:
         """Of ``one`` to ``test``."""
-        a, b = one.moments, test.moments
-        fd = frechet_distance(a.mean, a.covariance, b.mean, b.covariance)
-        return cls(float(fd), float(kernel_distance(one.kept, test.kept)), a.count)
+        fd, kd = one.moments.distance(test.moments), kernel_distance(one.kept, test.kept)
+        return cls(fd, float(kd), one.moments.count)
 
 
 @dataclass(frozen=True)

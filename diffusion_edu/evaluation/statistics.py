@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from .. import _parallel
+from ..metrics import frechet_distance
 from .features import Features
+from .real import evenly_spaced
 
 __all__ = ["KEEP", "FeatureStatistics", "Moments", "gather", "summarise"]
 
@@ -73,6 +75,10 @@ class Moments:
     def covariance(self) -> Tensor:
         """(d, d), unbiased: scatter/(n - 1). NaN below two rows."""
         return self.scatter / (self.count - 1) if self.count > 1 else self.scatter * torch.nan
+
+    def distance(self, other: Moments) -> float:
+        """``frechet_distance`` of both means and covariances."""
+        return float(frechet_distance(self.mean, self.covariance, other.mean, other.covariance))
 
     def combined(self) -> Moments:
         """Of the rows of all processes, the same in each: with means m_r, m and counts n_r,
@@ -145,7 +151,7 @@ class FeatureStatistics:
         """Of the images of all processes, the same in each."""
         kept = gather(self.kept)
         if len(kept) > KEEP:  # evenly spaced: from every process alike
-            kept = kept[torch.linspace(0, len(kept) - 1, KEEP, dtype=torch.float64).long()]
+            kept = evenly_spaced(kept, KEEP)
         numbers = torch.tensor([self.wanted, self.right], device=self.predicted.device)
         wanted, right = _parallel.add_up(numbers).tolist()
         predicted = _parallel.add_up(self.predicted)

@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 
 from .._checks import check_choice, check_count
 from .._files import write_atomically
-from .generate import Labels, Precision, Sampling
+from ..nets.switches import Precision
+from .generate import Labels, Sampling
 
 __all__ = [
     "HAT",
@@ -182,7 +183,7 @@ class Table:
         parts = {key: value for key, value in vars(self).items() if key != "values"}
         content = {"format": FORMAT, **parts, "cells": cells}
         text = json.dumps(content, indent=2) + "\n"
-        write_atomically(path, lambda file: file.write(text.encode()))
+        write_atomically(path, text.encode())
 
     @classmethod
     def load(cls, path: Path) -> Table:

@@ -50,20 +50,16 @@ def measure_table(
         model: in eval mode, as ``pretrained`` gives it.
         path: JSON file of the table; None: none is written.
         name: what the table calls the network; default: its data set.
-        resume: take over the cells that are in the file.
-        overwrite: begin anew though there is a file.
+        resume, overwrite: of a file that is there: take over its cells, or begin anew.
 
     Raises:
         FileExistsError: there is a file, and neither ``resume`` nor ``overwrite`` is given.
         ValueError: the file is of other settings (which are named); more steps than the chain has;
             no classifier for these images.
     """
-    for steps in plan.steps:
-        timesteps(schedule.T, steps)  # complains of too many now, not after hours
+    timesteps(schedule.T, max(plan.steps))  # complains of too many now, not after hours
     table = _begin(info, plan, name or info.data, path, resume, overwrite)
-    judge = _judge(model, schedule, info, plan.n)
-    table.metrics, table.official = judge.metrics, judge.official
-    table.floor, table.floor_n = judge.floor, judge.floor_n
+    judge = _judge(model, schedule, info, plan.n, table)
     todo = [cell for cell in plan.cells if cell not in table.values]
     _parallel.wait()  # all have read the file: now it may be written
     with _bar(model, plan, todo, progress) as describe:
@@ -91,9 +87,13 @@ def _begin(
     return table
 
 
-def _judge(model: nn.Module, schedule: Schedule, info: Info, n: int) -> Judge:
+def _judge(model: nn.Module, schedule: Schedule, info: Info, n: int, table: Table) -> Judge:
+    """Who judges the samples; what is the same in all cells is noted in the table."""
     points = info.data in toy.names()
-    return (PointJudge if points else ImageJudge)(model, schedule, info, n)
+    judge: Judge = (PointJudge if points else ImageJudge)(model, schedule, info, n)
+    table.metrics, table.official = judge.metrics, judge.official
+    table.floor, table.floor_n = judge.floor, judge.floor_n
+    return judge
 
 
 @contextmanager
@@ -101,10 +101,9 @@ def _bar(
     model: nn.Module, plan: Plan, todo: list[tuple[str, int]], progress: bool
 ) -> Iterator[Callable[[str], Any]]:
     """A bar over all cells that moves with every call of the network, so its ETA is honest."""
-    sizes = [min(plan.batch, plan.n - start) for start in range(0, plan.n, plan.batch)]
-    mine = sum(sizes[_parallel.rank() :: _parallel.world()])
-    total = mine * sum(steps for _, steps in todo)
-    quiet = None if progress and _parallel.rank() == 0 else True
+    mine = slice(_parallel.rank(), None, _parallel.world())
+    total = sum(cell[1] * sum(plan.sampling(*cell).sizes[mine]) for cell in todo)
+    quiet = _parallel.quiet(progress)
     with tqdm(total=total, unit="call", unit_scale=True, disable=quiet) as bar:
 
         def count(_: nn.Module, given: tuple[Tensor, ...], __: Tensor) -> None:

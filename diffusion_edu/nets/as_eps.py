@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..prediction import Kind, check_kind, eps_and_x0
 from ..schedules import Schedule, per_example
+from .unet import has_variance
 
 __all__ = ["AsEps"]
 
@@ -36,7 +37,7 @@ class AsEps(nn.Module):
 
     def __init__(self, net: nn.Module, kind: Kind, schedule: Schedule) -> None:
         super().__init__()
-        if getattr(getattr(net, "config", None), "learned_variance", False):
+        if has_variance(net):
             raise ValueError(
                 f"a network with learned_variance=True must predict the noise, got kind={kind!r}"
             )

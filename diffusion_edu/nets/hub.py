@@ -188,9 +188,8 @@ def _fetch_config(path: Path, pointer: str, base: Path, timeout: float) -> None:
         return
     data = fetch_object(f"{pointer.rpartition('/')[0]}/{path.name}", timeout)
     if data is not None:
-        content = data
         with writable(base):
-            write_atomically(path, lambda file: file.write(content))
+            write_atomically(path, data)
 
 
 def _place(name: str) -> str:
@@ -246,8 +245,7 @@ def _remember(path: Path, sha256: str) -> None:
     Only of a file that could be read as a network: a mistake is not worth remembering.
     """
     if not _record(path).is_file():
-        line = f"{sha256}  {path.name}\n"
-        write_atomically(_record(path), lambda file: file.write(line.encode()))
+        write_atomically(_record(path), f"{sha256}  {path.name}\n".encode())
 
 
 def _record(path: Path) -> Path:

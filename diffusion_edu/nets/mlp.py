@@ -12,14 +12,17 @@ from .._checks import check_count
 __all__ = ["MLP", "time_embedding"]
 
 
-def time_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
+MAX_PERIOD = 10_000.0
+
+
+def time_embedding(t: Tensor, dim: int) -> Tensor:
     """Sinusoidal features of t: (B,) -> (B, dim), sines first (1706.03762 sec. 3.5).
 
-    Frequencies fall geometrically from 1 to 1/max_period, so that neighbouring steps and distant
+    Frequencies fall geometrically from 1 to 1/10,000, so that neighbouring steps and distant
     ones are both told apart.
     """
     k = torch.arange(dim // 2, dtype=torch.float32, device=t.device)
-    angle = t.float()[:, None] * torch.exp(-math.log(max_period) * k / (dim // 2 - 1))
+    angle = t.float()[:, None] * torch.exp(-math.log(MAX_PERIOD) * k / (dim // 2 - 1))
     return torch.cat([angle.sin(), angle.cos()], 1)
 
 

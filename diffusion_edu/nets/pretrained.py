@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import schedules
 from .._checks import check_choice
-from .._files import read_weights
+from .._files import find_weights, read_weights, shipped
 from ..schedules import Schedule
 from . import hub
 from .as_eps import AsEps
@@ -63,7 +63,7 @@ class Pretrained:
 
 def pretrained_names() -> tuple[str, ...]:
     """Names of the shipped networks."""
-    return tuple(sorted(file.stem for file in WEIGHTS.glob("*.safetensors")))
+    return shipped(WEIGHTS)
 
 
 def pretrained(
@@ -74,27 +74,19 @@ def pretrained(
     Args:
         name: of a shipped network ("swiss_roll", "moons", "gaussians" for points; "digits",
             "mnist" for images, told the class or None by model(x, t, y); "colour_digits" for images
-            without classes), or the path of a
-            ``.safetensors`` file written by ``diffusion-edu train --export``, or of a network
-            published by others: "google/ddpm-cifar10-32", downloaded once (143 MB), or
-            "google/ddpm-ema-cifar10-32", whose file must be got by hand (see ``nets.hub``).
+            without classes), or the path of a ``.safetensors`` file written by ``diffusion-edu
+            train --export``, or of a network published by others: "google/ddpm-cifar10-32",
+            downloaded once (143 MB), or "google/ddpm-ema-cifar10-32", whose file must be got by
+            hand (see ``nets.hub``).
 
     Raises:
         ValueError: unknown name (the nearest is suggested), or a file that is missing or foreign.
         ConnectionError: a published network is not here and could not be had; says what to do.
     """
-    path = Path(name)
     if name in hub.NAMES:
         return hub.published(str(name))
     names = (*pretrained_names(), *hub.NAMES)
-    if path.suffix != ".safetensors":
-        check_choice(name, names, "pretrained network")
-        path = WEIGHTS / f"{name}.safetensors"
-    elif not path.is_file():
-        raise ValueError(
-            f"no file {path}: give the path of a .safetensors file, or one of {', '.join(names)}"
-        )
-    return _load(path)
+    return _load(find_weights(name, WEIGHTS, names, "pretrained network"))
 
 
 def _load(path: Path) -> tuple[MLP | UNet | AsEps, Schedule, Pretrained]:

@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 from .._checks import check_count
 from .mlp import time_embedding
 
-__all__ = ["Attention", "ResnetBlock", "Stage", "UNet", "UNetConfig"]
+__all__ = ["Attention", "ResnetBlock", "Stage", "UNet", "UNetConfig", "classes_of", "has_variance"]
 
 
 @dataclass(frozen=True)
@@ -199,3 +199,13 @@ class UNet(nn.Module):
             h = up(h, e, skips)[-1]
         eps: Tensor = self.conv_out(F.silu(self.conv_norm_out(h), inplace=True))
         return F.pixel_shuffle(eps, patch)
+
+
+def classes_of(model: nn.Module) -> int:
+    """How many classes a network can be told, by its ``config``; 0: none, or there is no config."""
+    return int(getattr(getattr(model, "config", None), "classes", 0))
+
+
+def has_variance(model: nn.Module) -> bool:
+    """Whether a network predicts the variance too, by its ``config``."""
+    return bool(getattr(getattr(model, "config", None), "learned_variance", False))

@@ -10,13 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from .._files import write_atomically
 
 if TYPE_CHECKING:
-    from ..schedules import Schedule
-    from .config import Config
     from .loop import State
 
 __all__ = ["identity", "load_into", "read", "save"]
@@ -39,10 +36,11 @@ KEYS = {
 }
 
 
-def identity(data: Tensor, schedule: Schedule, config: Config) -> dict[str, Any]:
+def identity(state: State) -> dict[str, Any]:
     """What must be the same for a resumed run to be the same run, as plain numbers and strings."""
+    data, schedule = state.data.images, state.schedule
     return {
-        "config": asdict(config),
+        "config": asdict(state.config),
         "schedule": repr(schedule),
         "schedule crc32": zlib.crc32(schedule.alpha_bar.numpy().tobytes()),
         "data": f"{tuple(data.shape)} {data.dtype}",

@@ -20,11 +20,15 @@ from .recipes import ImageRecipe, Recipe
 
 __all__ = ["train"]
 
+
+def _names(kind: type[Recipe] | type[ImageRecipe]) -> str:
+    return ", ".join(name for name, plan in recipes.RECIPES.items() if isinstance(plan, kind))
+
+
 RecipeName = Annotated[
     str,
     typer.Option(
-        help="What to train. Points: swiss_roll, moons, gaussians. Images: digits, "
-        "colour_digits, mnist, fashion_mnist, cifar10-small, cifar10.",
+        help=f"What to train. Points: {_names(Recipe)}. Images: {_names(ImageRecipe)}.",
         show_default=False,
     ),
 ]

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from .._checks import check_choice, check_count
+from ..nets.switches import Precision
 
-__all__ = ["Config", "Precision", "Times", "draw_times"]
+__all__ = ["Config", "Times", "draw_times"]
 
 Times = Literal["uniform", "stratified"]
-Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)

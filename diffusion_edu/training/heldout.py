@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from .. import _parallel
 from ..data.loader import as_float
+from ..nets.switches import Precision, autocast
 from ..objectives import loss_per_example
 from ..schedules import Schedule
-from .machine import autocast
 
 __all__ = ["Held", "evaluate", "validation_set"]
 
@@ -34,7 +34,9 @@ def validation_set(
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, held: Held, schedule: Schedule, precision: str = "float32") -> float:
+def evaluate(
+    model: nn.Module, held: Held, schedule: Schedule, precision: Precision = "float32"
+) -> float:
     """Mean noise loss of ``model`` at a fixed ``validation_set``, shared by all processes."""
     device = next(model.parameters()).device
     mine = slice(_parallel.rank(), None, _parallel.world())

@@ -1,4 +1,10 @@
-"""The training loop: DDPM Algorithm 1, flat, as a generator of records."""
+"""The training loop: DDPM Algorithm 1, flat, as a generator of records.
+
+Everything random comes from generators that are part of the checkpoint, so a run that was stopped,
+even by kill -9, and resumed gives the same bits on the CPU as one that was not (with the same
+number of threads). Processes started by torchrun share every batch: each takes its slice of the
+same draws, so that their averaged gradient is that of one process.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +22,13 @@ from .. import _parallel
 from ..data.loader import Loader, Points
 from ..nets.as_eps import AsEps
 from ..nets.ema import EMA
+from ..nets.switches import autocast
 from ..objectives import loss_per_example, snr_weight
 from ..schedules import Schedule
 from . import checkpoint as files
 from .config import Config, draw_times
 from .heldout import Held, evaluate, validation_set
-from .machine import Machine, autocast, seeded
+from .machine import Machine, dropout
 
 __all__ = ["Record", "State", "train"]
 
@@ -36,7 +43,7 @@ class Record:
     Attributes:
         step: optimiser steps done.
         images: examples seen.
-        seconds: time spent training, validation and files included, over all resumed parts.
+        seconds: time spent on steps and validation, not on files, over all resumed parts.
         loss: mean of ||eps - eps_hat||^2 per dimension over those steps (DDPM eq. 14).
         loss_by_t: (10,) the same per tenth of 1..T; NaN where no t was drawn. A flat total hides
             that the loss near t = 1 is where a network still learns.
@@ -59,10 +66,21 @@ class Record:
 
 
 class State:
-    """Everything a run needs to go on exactly where it was: this is what a checkpoint holds."""
+    """Everything a run needs to go on exactly where it was.
 
-    def __init__(self, model: nn.Module, config: Config, machine: Machine) -> None:
-        self.model, self.config, self.machine, self.step = model, config, machine, 0
+    A checkpoint holds all of it but the data and the schedule, whose checksums it has.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Loader | Points,
+        schedule: Schedule,
+        config: Config,
+        machine: Machine,
+    ) -> None:
+        self.model, self.data, self.schedule = model, data, schedule
+        self.config, self.machine, self.step = config, machine, 0
         machine.place(model)
         self.ema = EMA(model, config.ema)
         self.run = machine.runner(model)
@@ -90,77 +108,89 @@ def train(
 
         x0 ~ data, t ~ uniform 1..T, eps ~ N(0, I);  descend on ||eps - model(x_t, t)||^2
 
-    An ``AsEps`` model descends on the squared error of what its network predicts, v for instance;
-    what is recorded is the loss of the noise all the same, so that runs can be compared.
-
-    Everything random comes from generators that are part of the checkpoint, so a run that was
-    stopped, even by kill -9, and resumed gives the same bits on the CPU as one that was not (with
-    the same number of threads). Processes started by torchrun share every batch: each takes its
-    slice of the same draws, so that their averaged gradient is that of one process.
-
     Args:
-        data: (N, *D) float, or uint8 images, mapped to [-1, 1] batch by batch; or a ``Loader``,
-            which also has labels, for config.drop_label.
-        validation: examples for the validation loss, or a ``validation_set``; default: the first
-            4096 of ``data``.
-        checkpoint: file written at every record, before it is yielded; leaving the loop at any
-            record therefore loses nothing.
-        resume: go on from ``checkpoint``, which must belong to the same config, schedule and data.
+        data: (N, *D) float, or uint8 images, mapped to [-1, 1]; or a ``Loader``, with labels.
+        validation: examples or a ``validation_set``; default: the first 4096 of ``data``.
+        checkpoint: file written before each record is yielded: leaving the loop loses nothing.
+        resume: go on from ``checkpoint``, of the same config, schedule and data.
         machine: device, compiler, memory order; default: the device ``model`` is on.
-        watch: called after every step with the number of steps done; when it returns True, a
-            checkpoint is written and the generator ends, record or not. (Processes that share a
-            batch stop at records only.)
+        watch: called after every step with the steps done; True ends the generator once a file is
+            written, record or not (processes that share a batch stop at records only).
 
     Raises:
         ValueError: data is empty or holds NaN; a checkpoint that is missing, foreign or different.
+    """
+    state = _begin(model, data, schedule, config or Config(), machine)
+    save = _keeper(state, checkpoint, resume)
+    held = _held(state, validation)
+    while state.step < state.config.steps:
+        if not _steps(state, watch):
+            return save()
+        record = _record(state, held)
+        save()
+        yield record
+
+
+def _begin(
+    model: nn.Module,
+    data: Tensor | Loader,
+    schedule: Schedule,
+    config: Config,
+    machine: Machine | None,
+) -> State:
+    """A run before its first step, its settings checked.
 
     Warns:
         UserWarning: snr[T] > 1e-3, so the chain does not end in noise and sampling from noise
             starts at a level the network never saw.
     """
-    config = config or Config()
     machine = machine or Machine(next(model.parameters()).device)
     source = data if isinstance(data, Loader) else Points(data, machine.device)
-    _check(source, schedule, config, checkpoint, resume)
-    state = State(model, config, machine)
-    # A checksum of all data: only where there is a file to compare it with, or to write it to.
-    identity = {} if checkpoint is None else files.identity(source.images, schedule, config)
+    if config.drop_label is not None and isinstance(source, Points):
+        raise ValueError(
+            f"drop_label={config.drop_label} needs labels: give data as a Loader, "
+            "or leave drop_label at None"
+        )
+    _parallel.share(config.batch)  # a batch that cannot be shared is an error now, not later
+    if schedule.snr[-1] > MAX_TERMINAL_SNR:
+        warnings.warn(
+            f"snr[T] = {schedule.snr[-1]:.2g} > {MAX_TERMINAL_SNR}: the chain does not end in "
+            "noise; use larger betas or a larger T",
+            stacklevel=3,
+        )
+    return State(model, source, schedule, config, machine)
+
+
+def _keeper(state: State, checkpoint: str | Path | None, resume: bool) -> Callable[[], None]:
+    """What writes the checkpoint; with ``resume`` the state is first put where that one was."""
+    if checkpoint is None:
+        if resume:
+            raise ValueError("resume=True needs checkpoint=, the file to go on from; got none")
+        return lambda: None
+    path, identity = Path(checkpoint), files.identity(state)
     if resume:
-        files.load_into(state, Path(str(checkpoint)), identity)
-    if not isinstance(validation, tuple):
-        examples = source.images if validation is None else validation
-        validation = validation_set(examples, schedule)
-    save = _saver(state, checkpoint, identity)
-    while state.step < config.steps:
-        if not _steps(state, source, schedule, watch):
-            return save()
-        record = _record(state, validation, schedule)
-        save()
-        yield record
+        files.load_into(state, path, identity)
 
-
-def _saver(
-    state: State, checkpoint: str | Path | None, identity: dict[str, Any]
-) -> Callable[[], None]:
     def save() -> None:
-        if checkpoint is not None and _parallel.rank() == 0:
-            files.save(state, Path(checkpoint), identity)
+        if _parallel.rank() == 0:
+            files.save(state, path, identity)
         _parallel.wait()
 
     return save
 
 
-def _steps(
-    state: State,
-    data: Loader | Points,
-    schedule: Schedule,
-    watch: Callable[[int], bool] | None,
-) -> bool:
+def _held(state: State, validation: Tensor | Held | None) -> Held:
+    if isinstance(validation, tuple):
+        return validation
+    return validation_set(state.data.images if validation is None else validation, state.schedule)
+
+
+def _steps(state: State, watch: Callable[[int], bool] | None) -> bool:
     """Steps up to the next record; False if ``watch`` stopped them before."""
     config, start = state.config, time.perf_counter()
     end = min(config.steps, (state.step // config.every + 1) * config.every)
     while state.step < end:
-        state.parts.append(_step(state, data, schedule))
+        state.parts.append(_step(state))
         stopped = watch is not None and watch(state.step)
         if stopped and _parallel.world() == 1 and state.step < end:
             break
@@ -168,15 +198,15 @@ def _steps(
     return state.step == end
 
 
-def _record(state: State, held: Held, schedule: Schedule) -> Record:
+def _record(state: State, held: Held) -> Record:
     """The record of the steps since the last one; with more processes, of all of them."""
     config, start = state.config, time.perf_counter()
-    total, count = _loss_by_time(state, schedule.T)
+    total, count = _loss_by_time(state)
     row = {
         "step": state.step,
         "images": state.step * config.batch,
         "loss": (total.sum() / count.sum()).item(),
-        "validation": evaluate(state.ema.model, held, schedule, config.precision),
+        "validation": evaluate(state.ema.model, held, state.schedule, config.precision),
         "lr": config.lr_at(state.step - 1),
     }
     state.seconds += time.perf_counter() - start
@@ -187,20 +217,25 @@ def _record(state: State, held: Held, schedule: Schedule) -> Record:
     return Record(**known, loss_by_t=by_t, ema=state.ema.model, log=state.log)
 
 
-def _loss_by_time(state: State, T: int) -> tuple[Tensor, Tensor]:
+def _loss_by_time(state: State) -> tuple[Tensor, Tensor]:
     """Sums of the losses since the last record per tenth of 1..T, and their numbers."""
     t, losses = (torch.cat(p).cpu() for p in zip(*state.parts, strict=True))
     state.parts = []
-    bins = (t - 1) * BINS // T
+    bins = (t - 1) * BINS // state.schedule.T
     total = torch.bincount(bins, losses.double(), minlength=BINS)
     both = torch.stack([total, torch.bincount(bins, minlength=BINS).double()])
     both = _parallel.add_up(both.to(state.machine.device)).cpu()
     return both[0], both[1]
 
 
-def _step(state: State, data: Loader | Points, schedule: Schedule) -> tuple[Tensor, Tensor]:
-    """One optimiser step (DDPM Algorithm 1); t and the loss of each example of this process."""
-    config, machine, g = state.config, state.machine, state.generator
+def _step(state: State) -> tuple[Tensor, Tensor]:
+    """One optimiser step (DDPM Algorithm 1); t and the loss of each example of this process.
+
+    An ``AsEps`` model descends on the squared error of what its network predicts, v for instance;
+    what is recorded is the loss of the noise all the same, so that runs can be compared.
+    """
+    data, schedule, config = state.data, state.schedule, state.config
+    machine, g = state.machine, state.generator
     mine = _parallel.share(config.batch)
     index, flip = data.draw(config.batch, g)
     t = draw_times(config.batch, schedule.T, config.times, g)
@@ -212,7 +247,7 @@ def _step(state: State, data: Loader | Points, schedule: Schedule) -> tuple[Tens
         extra = (torch.where(dropped.to(labels.device), data.null, labels),)
     x0, eps, t = machine.arrange(x0), machine.arrange(eps[mine].to(x0.device)), t[mine]
     state.model.train()
-    with autocast(machine.device, config.precision), seeded(state.model, g, machine.device):
+    with autocast(machine.device, config.precision), dropout(state.model, g, machine.device):
         losses = loss_per_example(lambda x, t: state.run(x, t, *extra), x0, t, eps, schedule)
     kind = state.model.kind if isinstance(state.model, AsEps) else "eps"
     aim = losses if kind == "eps" else losses / snr_weight(t, schedule, kind).to(losses)
@@ -231,26 +266,3 @@ def _descend(state: State, loss: Tensor) -> None:
     state.optimizer.step()
     state.ema.update(state.model)
     state.step += 1
-
-
-def _check(
-    data: Loader | Points,
-    schedule: Schedule,
-    config: Config,
-    checkpoint: str | Path | None,
-    resume: bool,
-) -> None:
-    if config.drop_label is not None and isinstance(data, Points):
-        raise ValueError(
-            f"drop_label={config.drop_label} needs labels: give data as a Loader, "
-            "or leave drop_label at None"
-        )
-    if resume and checkpoint is None:
-        raise ValueError("resume=True needs checkpoint=, the file to go on from; got none")
-    _parallel.share(config.batch)  # a batch that cannot be shared is an error now, not later
-    if schedule.snr[-1] > MAX_TERMINAL_SNR:
-        warnings.warn(
-            f"snr[T] = {schedule.snr[-1]:.2g} > {MAX_TERMINAL_SNR}: the chain does not end in "
-            "noise; use larger betas or a larger T",
-            stacklevel=3,
-        )

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .. import _parallel
+from ..nets.switches import seeded
 
-__all__ = ["Machine", "autocast", "seeded"]
+__all__ = ["Machine", "dropout"]
 
 
 @dataclass(frozen=True)
@@ -71,22 +72,16 @@ def _reorder(model: Any) -> None:
     model.to(memory_format=torch.channels_last)  # torch's stubs do not know this form
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """A context in which matrix products and convolutions run in ``precision``."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-
-
 @contextmanager
-def seeded(model: nn.Module, generator: torch.Generator, device: torch.device) -> Iterator[None]:
+def dropout(model: nn.Module, generator: torch.Generator, device: torch.device) -> Iterator[None]:
     """Within the block dropout draws from a seed that ``generator`` gives.
 
-    torch's dropout reads the global generator, so a resumed run would drop other units. The global
-    state is put back at the end. A model without dropout draws nothing.
+    torch's dropout reads the global generator, so a resumed run would drop other units. A model
+    without dropout draws nothing.
     """
     if not any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules()):
         yield
         return
     seed = int(torch.randint(2**62, (), generator=generator)) + _parallel.rank()
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    with seeded(seed, device):
         yield

@@ -12,6 +12,7 @@ from .._checks import check_choice
 from ..data import images, toy
 from ..data.loader import Loader
 from ..nets.pretrained import build
+from ..nets.switches import seeded
 from ..schedules import Schedule
 from .config import Config
 from .heldout import Held, validation_set
@@ -45,9 +46,7 @@ class _Plan:
 
     def network(self) -> tuple[nn.Module, Schedule]:
         """An untrained network, initialised by the recipe's seed, and the schedule."""
-        # torch's layers draw from the global generator: use it, then put it back as it was.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.config.seed)
+        with seeded(self.config.seed):
             return build(self.net, self.schedule)
 
     def plain(self) -> dict[str, Any]:

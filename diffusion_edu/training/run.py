@@ -124,5 +124,4 @@ def _write_rows(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     out = csv.DictWriter(text, rows[0], lineterminator="\n")
     out.writeheader()
     out.writerows(rows)
-    data = text.getvalue().encode()
-    write_atomically(path, lambda file: file.write(data))
+    write_atomically(path, text.getvalue().encode())
