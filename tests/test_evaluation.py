@@ -462,7 +462,7 @@ def test_inception_takes_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     found = inception_metrics(tmp_path, some_images(5, 3, 8, 8))
     assert fake.options["input1"] == str(tmp_path)
     assert fake.options["kid_subset_size"] == 5
-    assert found.plain()["samples"] is None
+    assert found.samples is None
 
 
 def test_inception_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from ..data.images import ImageSet, load
 from .classifier import Classifier, ClassifierRecipe, Record, accuracy, train
 
 __all__ = [
+    "WEIGHTS",
     "ClassifierInfo",
     "classifier_names",
     "load_classifier",
@@ -51,11 +52,6 @@ class ClassifierInfo:
     def data(self) -> str:
         """Name of the data set it was trained on."""
         return self.recipe.data
-
-    @property
-    def seed(self) -> int:
-        """Seed of the training run."""
-        return self.recipe.seed
 
 
 def classifier_names() -> tuple[str, ...]:

@@ -10,7 +10,7 @@ of 50,000 samples against the 50,000 training images: with other counts they do 
 from __future__ import annotations
 
 import importlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,6 @@ class Inception:
     kid_error: float
     samples: int | None
     reference: int | None
-
-    def plain(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
 
     def line(self) -> str:
         """As one line of text."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -67,10 +66,6 @@ class BitsPerDim:
     dims: int
     conditional: bool
     sigma2: str
-
-    def plain(self) -> dict[str, Any]:
-        """As nested dicts of plain values."""
-        return asdict(self)
 
     def line(self) -> str:
         """As one line of text."""
