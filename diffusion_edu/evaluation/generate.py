@@ -20,7 +20,6 @@ from ..nets.unet import classes_of, has_variance
 from ..prediction import Model, guided
 from ..sampling import Variance, sample
 from ..schedules import Schedule
-from ..spacing import timesteps
 
 __all__ = ["Labels", "Sampling", "chunk_generator", "chunks", "generate"]
 
@@ -171,11 +170,11 @@ def _chunk(
         _network(model, y, plan),
         x,
         schedule,
-        timesteps(schedule.T, plan.steps),
+        plan.steps,
         eta=plan.eta,
         variance=plan.variance,
         clip=plan.clip,
-        noise=lambda i, like: torch.randn(like.shape, generator=g).to(like),
+        generator=g,
     )
     with autocast(device, plan.precision):
         for step in steps:
