@@ -151,10 +151,10 @@ def _times(times: float | Tensor) -> Tensor:
     """times as a floating tensor, checked to lie in [0, 1]."""
     x = times if isinstance(times, Tensor) else torch.tensor(times, dtype=torch.float64)
     check_float(times=x)
-    if not ((x >= 0) & (x <= 1)).all():
+    inside = (x >= 0) & (x <= 1)
+    if not inside.all():
         raise ValueError(
-            f"times must lie in [0, 1], got {x[~((x >= 0) & (x <= 1))].flatten()[0]:.6g}: "
-            "divide a time step by T"
+            f"times must lie in [0, 1], got {x[~inside].flatten()[0]:.6g}: divide a time step by T"
         )
     return x
 

@@ -261,8 +261,8 @@ def _moments(mean: Tensor, cov: Tensor, number: str) -> tuple[Tensor, Tensor]:
             f"mean{number} and cov{number} must be finite, got NaN or inf: a covariance needs "
             "2 samples at least"
         )
-    if (cov - cov.T).abs().max() > 1e-5 * cov.abs().max():
-        apart = (cov - cov.T).abs().max().item()
+    apart = (cov - cov.T).abs().max().item()
+    if apart > 1e-5 * cov.abs().max():
         raise ValueError(
             f"cov{number} must be symmetric, got entries that differ by {apart:.3g} from their "
             f"mirror images: use (cov{number} + cov{number}.T) / 2"

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .. import _parallel
-from ..data import toy
 from ..schedules import Schedule
 from ..spacing import timesteps
 from .judges import About, ImageJudge, Judge, PointJudge
@@ -89,7 +88,7 @@ def _begin(
 
 def _judge(model: nn.Module, schedule: Schedule, info: Info, n: int, table: Table) -> Judge:
     """Who judges the samples; what is the same in all cells is noted in the table."""
-    points = info.data in toy.names()
+    points = len(info.shape) == 1
     judge: Judge = (PointJudge if points else ImageJudge)(model, schedule, info, n)
     table.metrics, table.official = judge.metrics, judge.official
     table.floor, table.floor_n = judge.floor, judge.floor_n
