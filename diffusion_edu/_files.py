@@ -27,7 +27,10 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) 
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content) if isinstance(content, bytes) else content(file)
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                content(file)
             file.flush()
             os.fsync(file.fileno())  # else a power cut may leave the new name with an empty file
         umask = os.umask(0)
