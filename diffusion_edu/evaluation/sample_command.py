@@ -10,11 +10,10 @@ import torch
 import typer
 from torch import Tensor
 
-from .. import _parallel
+from .. import _parallel, sampling
 from .._checks import check_count
 from .._options import Seed, check_suffix, examples
 from ..nets import pretrained
-from ..sampling import sample as walk
 from ..schedules import Schedule
 
 __all__ = ["Sampler", "sample"]
@@ -105,8 +104,10 @@ def _draw_points(
     torch.set_num_threads(1)  # on a small network more threads wait longer than they compute
     g = torch.Generator().manual_seed(seed)
     points = torch.randn(n, network.dim, generator=g)
-    path = walk(network, points, schedule, steps, eta=eta, variance=variance, generator=g)
-    for step in tqdm(path, total=steps, unit="step"):
+    walk = sampling.sample(
+        network, points, schedule, steps, eta=eta, variance=variance, generator=g
+    )
+    for step in tqdm(walk, total=steps, unit="step"):
         points = step.x_s
     return points
 
