@@ -1,5 +1,6 @@
 """Copies of notebooks in a learner's folder: brought up to date, and nothing of theirs is lost."""
 
+import contextlib
 import json
 import os
 import pty
@@ -10,9 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from diffusion_edu import _handout, _lab
 from diffusion_edu._handout import RECORD, hand_out, handouts, said
@@ -39,33 +39,25 @@ def never(names):
     raise AssertionError(f"asked about {names}")
 
 
-class Learner(RuleBasedStateMachine):
-    """A learner edits, runs, renames and deletes; the package is released; lab runs, or is stopped.
+class Learner:
+    """A folder of copies, what was published so far, and what of it the learner was shown.
 
     What the learner wrote are the bytes that no release has under that name.
     """
 
-    @initialize()
-    def first(self):
-        self.temporary = TemporaryDirectory()
-        self.folder = Path(self.temporary.name, "notebooks")
-        self.number, self.stopped, self.upstream = 0, False, {}
+    def __init__(self, folder):
+        self.folder, self.number, self.stopped = folder, 0, False
+        self.text, self.upstream = dict.fromkeys(NAMES, "text 0"), {}
         self.published = {name: set() for name in NAMES}  # bytes
-        self.offered = {name: set() for name in NAMES}  # texts
-        self.text = dict.fromkeys(NAMES, "text 0")
-        self.release(names=set(NAMES))
-        self.lab(answer=False)
-
-    def teardown(self):
-        self.temporary.cleanup()
+        self.shown = {name: set() for name in NAMES}  # texts
+        self.release(())
 
     def fresh(self):
         self.number += 1
         return self.number
 
-    @rule(names=st.sets(st.sampled_from(NAMES)))
     def release(self, names):
-        """A new version of the package, with something new in some of the files."""
+        """A new version of the package, which says something new in some of the files."""
         number = self.fresh()
         for name in NAMES:
             if name in names:
@@ -74,76 +66,57 @@ class Learner(RuleBasedStateMachine):
             self.upstream[name] = text.encode() if name[-1] == "d" else notebook(text, number)
             self.published[name].add(self.upstream[name])
 
-    def one(self, data):
-        return self.folder / data.draw(st.sampled_from(sorted(contents(self.folder))))
-
-    @rule(data=st.data(), beside=st.booleans(), damaged=st.booleans())
-    def edit(self, data, beside, damaged):
-        text = f"mine {self.fresh()}"
-        new = sorted(self.folder.rglob("*.new*")) if beside else []
-        path = new[0] if new else self.one(data)
-        path.write_bytes(text.encode() if damaged else notebook(text))
-
-    @rule(data=st.data())
-    def run_cells(self, data):
-        """JupyterLab saves outputs."""
-        path = self.one(data)
-        try:
+    def act(self, what, which):
+        """Do something to one of the files that are there."""
+        files = sorted(contents(self.folder))
+        path = self.folder / files[which % len(files)]
+        if what == "edit":
+            path.write_bytes(notebook(f"mine {self.fresh()}"))
+        elif what == "damage":
+            path.write_text(f"mine {self.fresh()}")
+        elif what == "run" and path.read_bytes().startswith(b"{"):  # JupyterLab saves outputs
             made = json.loads(path.read_bytes())
-        except ValueError:
-            return
-        made["cells"][-1]["outputs"] = [self.fresh()]
-        path.write_text(json.dumps(made, indent=1))
-
-    @precondition(lambda self: contents(self.folder))
-    @rule(data=st.data())
-    def delete(self, data):
-        if len(contents(self.folder)) > 1:
-            self.one(data).unlink()
-
-    @rule(data=st.data())
-    def take_the_new(self, data):
-        if found := sorted(self.folder.rglob("*.new*")):
-            path = data.draw(st.sampled_from(found))
+            made["cells"][-1]["outputs"] = [self.fresh()]
+            path.write_text(json.dumps(made, indent=1))
+        elif what == "take the new":
             path.rename(path.with_name(re.sub(r"\.new\d*", "", path.name)))
+        elif what == "delete" and len(files) > 1:
+            path.unlink()
 
     def theirs(self):
         """What the learner wrote, as often as it is there."""
-        ours = {name: self.published[name] for name in NAMES}
         kept = Counter()
         for name, data in contents(self.folder).items():
             whose = re.sub(r"\.(new|mine)\d*\.", ".", name)
-            kept[data] += data not in ours[whose]
+            kept[data] += data not in self.published[whose]
         return +kept
 
     def expected(self):
-        """The files that lab has to ask about: theirs, and a text they have not been offered."""
+        """The files that lab has to ask about: theirs, and a text that they were not shown."""
         found = contents(self.folder)
         for name in NAMES:
             if name in found and found[name] not in self.published[name]:
                 same = said(name, found[name]) == said(name, self.upstream[name])
-                if self.text[name] not in self.offered[name] and not same:
+                if self.text[name] not in self.shown[name] and not same:
                     yield name
 
-    @rule(answer=st.booleans())
     def lab(self, answer):
         before, expected, asked = self.theirs(), list(self.expected()), []
         hand_out(self.upstream, self.folder, lambda names: asked.extend(names) or answer)
-        assert not before - Counter(contents(self.folder).values())
-        assert asked == expected or self.stopped
         after = contents(self.folder)
+        assert not before - Counter(after.values())
+        assert asked == expected or self.stopped
         for name in NAMES:
             current = after[name] == self.upstream[name]
             assert current or after[name] not in self.published[name]  # untouched: up to date
             assert name not in asked or current == answer
             assert name not in asked or self.upstream[name] in after.values()
-            self.offered[name].add(self.text[name])
+            self.shown[name].add(self.text[name])
         assert hand_out(self.upstream, self.folder, never).endswith(": nothing new")
         assert contents(self.folder) == after
 
-    @rule(answer=st.booleans(), writes=st.integers(0, 4), late=st.booleans())
     def stopped_lab(self, answer, writes, late):
-        """Ctrl-C before or after any write, the record's included."""
+        """Ctrl-C before or after a write, the record's included."""
         before, left, write = self.theirs(), [writes], _handout._write
 
         def counted(path, data):
@@ -153,17 +126,33 @@ class Learner(RuleBasedStateMachine):
             if left[0] < 0:
                 raise KeyboardInterrupt
 
-        with pytest.MonkeyPatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
             patch.setattr(_handout, "_write", counted)
-            try:
-                hand_out(self.upstream, self.folder, lambda names: answer)
-            except KeyboardInterrupt:
-                self.stopped = True
+            hand_out(self.upstream, self.folder, lambda names: answer)
+        self.stopped = True
         assert not before - Counter(contents(self.folder).values())
 
 
-TestLearner = Learner.TestCase
-TestLearner.settings = settings(stateful_step_count=16)
+ACTS = st.tuples(
+    st.sampled_from(["edit", "damage", "run", "take the new", "delete"]), st.integers(0, 7)
+)
+STOP = st.none() | st.tuples(st.integers(0, 3), st.booleans())
+ROUNDS = st.tuples(st.lists(ACTS, max_size=3), st.sets(st.sampled_from(NAMES)), st.booleans(), STOP)
+
+
+@given(st.lists(ROUNDS, min_size=2, max_size=6))
+def test_nothing_of_the_learners_is_lost(rounds):
+    """They edit, run, rename and delete; the package is released; lab is stopped, and runs."""
+    with TemporaryDirectory() as folder:
+        learner = Learner(Path(folder, "notebooks"))
+        learner.lab(answer=False)
+        for acts, released, answer, stop in rounds:
+            for what, which in acts:
+                learner.act(what, which)
+            learner.release(released)
+            if stop is not None:
+                learner.stopped_lab(answer, *stop)
+            learner.lab(answer)
 
 
 # ---- what it says, and to whom -------------------------------------------------------------------
