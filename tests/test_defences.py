@@ -17,6 +17,7 @@ from diffusion_edu import exercises
 from diffusion_edu.cli import app
 from diffusion_edu.exercises.judge import judge
 from diffusion_edu.grading import defences
+from diffusion_edu.grading import remote as remote_module
 from diffusion_edu.grading.defences import OPEN, explain, policy, readable, table
 from diffusion_edu.grading.inside import codec, sandbox
 from diffusion_edu.grading.remote import Remote
@@ -164,7 +165,90 @@ def test_seccomp_lets_torch_work() -> None:
     assert in_a_process(code).split("\n") == ["True", "denied", "denied", "denied", "itself"]
 
 
+@linux
+@pytest.mark.skipif(not sandbox.seccomp_works(), reason="no seccomp")
+@pytest.mark.skipif(sandbox.landlock_abi() == 0, reason="no Landlock")
+def test_what_can_be_read_cannot_be_emptied_on_older_kernels(tmp_path: Path) -> None:
+    """Before version 3, to Landlock, opening a file to read it may empty it."""
+    file = tmp_path / "a"
+    file.write_text("kept")
+    code = (
+        "sandbox.landlock_abi = lambda: 2\n"
+        "sandbox.drop_privileges(False)\n"
+        f"sandbox.landlock([{str(tmp_path)!r}])\n"
+        "sandbox.seccomp()\n"
+        f"for how in (os.O_TRUNC, os.O_TRUNC | os.O_CLOEXEC, 0):\n"
+        f"    try: os.open({str(file)!r}, os.O_RDONLY | how); print('opened')\n"
+        "    except PermissionError: print('denied')\n"
+    )
+    assert in_a_process(code).split("\n") == ["denied", "denied", "opened"]
+    assert file.read_text() == "kept"
+
+
+@linux
+@pytest.mark.skipif(not sandbox.seccomp_works(), reason="no seccomp")
+def test_calls_that_came_later_are_not_there() -> None:
+    code = (
+        "import ctypes\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        "sandbox.drop_privileges(False)\n"
+        "sandbox.seccomp()\n"
+        "for n in (*range(463, 480), 1 << 30):\n"
+        "    assert libc.syscall(n, -1, 0, 0, 0, 0, 0) == -1, n\n"
+        "    print(ctypes.get_errno())\n"
+    )
+    assert set(in_a_process(code).split("\n")) == {"38"}
+
+
+@linux
+@pytest.mark.skipif(not defences.is_root(), reason="counts the threads of a user: not one's own")
+def test_threads_are_limited_however_small() -> None:
+    code = (
+        "import threading\n"
+        "sandbox.MOST_TASKS = 200\n"
+        "sandbox.limits(1 << 30, 60)\n"
+        "sandbox.drop_privileges(True)\n"
+        "threading.stack_size(32768)\n"
+        "stop, n = threading.Event(), 0\n"
+        "try:\n"
+        "    for n in range(300): threading.Thread(target=stop.wait).start()\n"
+        "except RuntimeError: pass\n"
+        "stop.set(); print(n < 200)\n"
+    )
+    assert in_a_process(code) == "True"
+
+
+@linux
+@pytest.mark.skipif(sandbox.landlock_abi() == 0, reason="no Landlock")
+def test_a_library_beneath_what_can_be_read_is_left_out(tmp_path: Path) -> None:
+    """As without a virtual environment: site-packages lie beneath the standard library."""
+    packages = tmp_path / "lib" / "python3" / "site-packages"
+    for name in ("torch", "diffusion_edu"):
+        (packages / name).mkdir(parents=True)
+        (packages / name / "a.py").write_text("x")
+    (tmp_path / "lib" / "os.py").write_text("x")
+    (tmp_path / "lib" / "same.py").symlink_to("os.py")
+    (tmp_path / "lib" / "loop").symlink_to(tmp_path / "lib")
+    (tmp_path / "link").symlink_to("lib")
+    hidden = {packages.resolve() / "diffusion_edu"}
+    paths = [p for top in ("lib", "link") for p in defences.without(tmp_path / top, hidden)]
+    files = ["os.py", "same.py", *(f"python3/site-packages/{n}/a.py" for n in os.listdir(packages))]
+    code = (
+        "sandbox.drop_privileges(False)\n"
+        f"sandbox.landlock({paths})\n"
+        f"for name in {files}:\n"
+        f"    try: open({str(tmp_path / 'lib')!r} + '/' + name); print(name)\n"
+        "    except PermissionError: pass\n"
+    )
+    seen = in_a_process(code).split("\n")
+    assert seen == [f for f in files if "diffusion_edu" not in f]
+    assert len(seen) == len(files) - 1
+    assert list(defences.without(packages / "torch", hidden)) == [str(packages / "torch")]
+    assert list(defences.without(packages / "diffusion_edu" / "a.py", hidden)) == []
+
+
 def test_the_library_is_not_among_what_can_be_read() -> None:
+    assert not any(defences.PACKAGE.is_relative_to(Path(p).resolve()) for p in readable())
     assert not any(Path(p).name.startswith("diffusion_edu") for p in readable())
     assert any(Path(p).name == "torch" for p in readable())
 
@@ -207,6 +291,20 @@ def test_how_a_worker_ended_is_known(kind: Any) -> None:
         server.close()
 
 
+def test_all_calls_together_have_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is in time; without it 18 calls of 9 s would keep a class waiting."""
+    monkeypatch.setattr(remote_module, "CALL_SECONDS", 1.0)
+    server = SpawnServer(OPEN)
+    remote = Remote(server, [(1, "import time\ndef snr(sch):\n    time.sleep(0.6)\n    return 1")])
+    try:
+        found = [remote.call("snr", (torch.ones(2),), 10.0) for _ in range(4)]
+    finally:
+        remote.close()
+        server.close()
+    assert [o.status for o in found] == ["ok", "timeout", "timeout", "timeout"]
+    assert found[-1].message == "all calls together took longer than 1 s"
+
+
 @pytest.mark.parametrize("kind", [PipeWire, ThreadWire])
 def test_wires(kind: Any) -> None:
     """Frames arrive whole; silence, an end and nonsense are told apart."""
@@ -223,6 +321,10 @@ def test_wires(kind: Any) -> None:
         assert framed[4:] == data
         os.write(into, framed)
         assert wire.receive(time.monotonic() + 5) == data
+    os.write(into, framed)  # a deadline counts even if there is always something to read
+    with pytest.raises(WorkerDied, match="timeout"):
+        wire.receive(time.monotonic() - 1)
+    wire.receive(time.monotonic() + 5)
     os.write(into, b"\xff" * 8)
     with pytest.raises(WorkerDied, match="too long"):
         wire.receive(time.monotonic() + 5)

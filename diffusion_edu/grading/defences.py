@@ -6,13 +6,15 @@ import os
 import site
 import sys
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from .inside import sandbox
 
+PACKAGE = Path(__file__).parents[1]
+OURS = ("diffusion_edu*", "__editable__*")
 POSIX = os.name == "posix"
 LEVELS = ("strict", "basic", "none")
 MEMORY = 2 << 30  # bytes a worker may take beyond what torch needs
@@ -80,12 +82,33 @@ def _packages() -> list[str]:
 
 def readable() -> list[str]:
     """Paths that a worker may read: Python, its packages without this library, the system's."""
+    packages = list(dict.fromkeys(_packages()))
     paths = [*SYSTEM, sysconfig.get_paths()["stdlib"], sysconfig.get_config_var("LIBDIR") or ""]
-    for folder in dict.fromkeys(_packages()):
-        for entry in sorted(Path(folder).iterdir()):
-            if not entry.name.startswith(("diffusion_edu", "__editable__")):
-                paths.append(str(entry))
-    return [p for p in dict.fromkeys(paths) if p]
+    paths += [str(entry) for folder in packages for entry in sorted(Path(folder).iterdir())]
+    ours = [PACKAGE, *(e for f in packages for mark in OURS for e in Path(f).glob(mark))]
+    hidden = {e.resolve() for e in ours}
+    return list(dict.fromkeys(kept for p in paths if p for kept in without(Path(p), hidden)))
+
+
+def without(path: Path, hidden: Collection[Path]) -> Iterator[str]:
+    """``path``, or if something hidden (resolved) lies in it, all in it that leads past that.
+
+    A rule of Landlock is for all that lies beneath a path, and outside of a virtual environment
+    site-packages lie beneath the standard library.
+    """
+    real = path.resolve()
+    if any(real.is_relative_to(h) for h in hidden):
+        return
+    if not any(h.is_relative_to(real) for h in hidden):
+        yield str(path)
+    else:
+        for entry in sorted(real.iterdir()):
+            if not entry.is_symlink() or not _leads_to(entry, hidden):  # it may lead back up
+                yield from without(entry, hidden)
+
+
+def _leads_to(path: Path, hidden: Collection[Path]) -> bool:
+    return any(h.is_relative_to(path.resolve()) for h in hidden)
 
 
 def table(used: Policy) -> list[tuple[str, bool, str]]:

@@ -13,7 +13,9 @@ from .servers import Server
 from .wires import Wire, WorkerDied
 
 LOAD_SECONDS = 10.0
+CALL_SECONDS = 120.0  # of all calls together: each may be just in time
 MOST_TEXT = 4000  # characters of an error: what a submission says about itself may be endless
+MOST_PROBLEMS = 20
 
 
 class Remote:
@@ -35,7 +37,8 @@ class Remote:
         self._worker: tuple[int, Wire] | None = None
         self._count = 0
         self._stuck: dict[str, Outcome] = {}
-        self._broken: Outcome | None = None  # it cannot even be loaded
+        self._broken: Outcome | None = None  # it cannot even be loaded, or has had its time
+        self._left = CALL_SECONDS
 
     # ---- the back end ----------------------------------------------------------------------------
 
@@ -49,13 +52,22 @@ class Remote:
         except WorkerDied as died:
             self._broken = self._ending(str(died), LOAD_SECONDS, "the notebook's definitions")
             return self._broken
+        began, seconds = time.monotonic(), min(seconds, self._left)
         try:
             reply = self._ask({"do": "call", "name": name, "args": args}, seconds)
         except WorkerDied as died:
             outcome = self._ending(str(died), seconds, name)
             self._stuck[name] = outcome
             return outcome
+        finally:
+            self._spend(time.monotonic() - began)
         return self._outcome(reply)
+
+    def _spend(self, seconds: float) -> None:
+        self._left -= seconds
+        if self._left <= 0:
+            message = f"all calls together took longer than {CALL_SECONDS:g} s"
+            self._broken = Outcome(status="timeout", message=message)
 
     def close(self) -> None:
         """End the worker."""
@@ -69,11 +81,11 @@ class Remote:
         statements = [[cell, text] for cell, text in self.statements]
         seconds = LOAD_SECONDS + self.server.patience
         reply = self._ask({"do": "load", "statements": statements}, seconds)
-        problems = reply.get("problems")
-        for pair in problems if isinstance(problems, list) else []:
+        problems, self.problems = reply.get("problems"), []
+        for pair in problems[:MOST_PROBLEMS] if isinstance(problems, list) else []:
             match pair:
                 case [int(cell), str(text)]:
-                    self.problems.append((cell, text))
+                    self.problems.append((cell, text[:MOST_TEXT]))
 
     def _ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         assert self._worker is not None

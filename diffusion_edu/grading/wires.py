@@ -135,4 +135,7 @@ def _length(head: bytes) -> int:
 
 
 def _left(deadline: float) -> float:
-    return max(0.0, deadline - time.monotonic())
+    """Seconds; WorkerDied when none are left, even if there is more to read: it may never end."""
+    if (left := deadline - time.monotonic()) <= 0:
+        raise WorkerDied("timeout")
+    return left

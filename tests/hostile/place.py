@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import socket
 import threading
 from collections.abc import Iterator
@@ -65,7 +66,9 @@ def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
         if how == socket.SOCK_STREAM:
             opened[kind].listen()
         threading.Thread(target=_listen, args=(opened[kind], kind, arena), daemon=True).start()
+    segment = shared_memory(SECRET)
     arena.places = {
+        "SHM": str(segment),
         "LOOT": str(loot),
         "PACKAGE": str(Path(diffusion_edu.__file__).parent),
         "TCP": str(opened["tcp"].getsockname()[1]),
@@ -77,6 +80,16 @@ def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     yield arena
     for server in opened.values():
         server.close()
+    ctypes.CDLL(None).shmctl(segment, 0, None)
+
+
+def shared_memory(text: str) -> int:
+    """A segment of this user's, as programs use it among themselves; its number."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.shmat.restype = ctypes.c_void_p
+    segment = libc.shmget(0, 4096, 0o1600)
+    ctypes.memmove(libc.shmat(segment, None, 0), text.encode(), len(text))
+    return int(segment)
 
 
 def _listen(server: socket.socket, kind: str, arena: Arena) -> None:

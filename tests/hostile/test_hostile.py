@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attacks import ATTACKS, Attack
+from attacks import ATTACKS as FIRST_ATTACKS
+from attacks import Attack
+from attacks_inside import MORE_ATTACKS
 from parcels import PARCELS, Parcel
 from place import Arena
 
@@ -25,6 +27,7 @@ from diffusion_edu.grading.pages import student_page
 from diffusion_edu.grading.submissions import Submission
 
 needs_walls = pytest.mark.skipif(policy().level != "strict", reason="no Landlock or seccomp here")
+ATTACKS = [*FIRST_ATTACKS, *MORE_ATTACKS]
 NAIVE = Path(__file__).with_name("naive.py")
 HONEST = {
     "right": ("", ""),

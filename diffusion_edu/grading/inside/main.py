@@ -46,6 +46,7 @@ import torch  # noqa: E402
 import torch.nn.functional  # noqa: E402
 
 MOST_TEXT = 4_000  # characters of a message
+MOST_PROBLEMS = 20
 
 
 class Channel:
@@ -102,7 +103,7 @@ class Worker:
             progress = len(failed) < len(waiting)
             waiting = failed
         defined = [name for name, value in self.names.items() if callable(value)]
-        return {"problems": [list(p) for p in problems], "defined": defined[:5_000]}
+        return {"problems": [list(p) for p in problems[:MOST_PROBLEMS]], "defined": defined[:5_000]}
 
     def call(self, name: str, args: tuple[Any, ...]) -> dict[str, Any]:
         """Call a function; what comes back is data, whatever happened."""

@@ -3,8 +3,8 @@
 Nothing here needs root, a container or a namespace. Applied to the calling process, for good:
 
     landlock    reads only what is listed, writes nothing (files, directories, devices)
-    seccomp     no socket, no new process, no ptrace, no signal to others, no io_uring, ...
-    limits      memory, seconds of processor, size of files, open files, no core dump
+    seccomp     no socket, no new process, no ptrace, no signal to others, no shared memory, ...
+    limits      memory, seconds of processor, size of files, open files, threads, no core dump
     privileges  no capability; as root another user, where the interpreter can be read by it
 
 This file also runs where the library is not: standard library only.
@@ -17,9 +17,10 @@ import os
 import platform
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 NOBODY = 65534
+MOST_TASKS = 4096  # processes and threads of the user, those outside included
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
 PR_SET_SECCOMP, PR_CAPBSET_DROP = 22, 24
 SECCOMP_MODE_FILTER = 2
@@ -33,6 +34,7 @@ WRITE_FILE = 1 << 1
 FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # ABI -> number of rights on files
 NET_BIND_AND_CONNECT = 0b11  # ABI 4
 SCOPE_ABSTRACT_AND_SIGNAL = 0b11  # ABI 6
+TRUNCATE_SINCE = 3  # ABI
 
 
 class _Beneath(ctypes.Structure):
@@ -105,6 +107,7 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "connect": (42, 203),
     "bind": (49, 200),
     "listen": (50, 201),
+    "socketpair": (53, 199),
     "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
@@ -127,17 +130,38 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "sched_setscheduler": (144, 119),
     "sched_setattr": (314, 274),
     "ioprio_set": (251, 30),
+    "sched_setparam": (142, 118),
+    "sched_setaffinity": (203, 122),
     "setpgid": (109, 154),
     "setsid": (112, 157),
-    # what stays behind when a process ends
+    # what processes of one user share, and what stays behind when one ends
     "shmget": (29, 194),
+    "shmat": (30, 196),
+    "shmctl": (31, 195),
     "semget": (64, 190),
+    "semop": (65, 193),
+    "semtimedop": (220, 192),
+    "semctl": (66, 191),
     "msgget": (68, 186),
+    "msgsnd": (69, 189),
+    "msgrcv": (70, 188),
+    "msgctl": (71, 187),
     "mq_open": (240, 180),
     "add_key": (248, 217),
     "request_key": (249, 218),
     "keyctl": (250, 219),
-    # files as Landlock does not see them: modes, owners, times, attributes, handles
+    # files as Landlock does not see them: modes, owners, times, attributes, handles, who opens them
+    "truncate": (76, 45),
+    "ioctl": (16, 29),
+    "openat2": (437, 437),  # its flags are in memory, which no filter reads
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
+    "inotify_add_watch": (254, 27),
+    "fanotify_init": (300, 262),
+    "getxattr": (191, 8),
+    "lgetxattr": (192, 9),
+    "listxattr": (194, 11),
+    "llistxattr": (195, 12),
     "chmod": (90, None),
     "fchmod": (91, 52),
     "fchmodat": (268, 53),
@@ -185,13 +209,16 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "quotactl": (179, 60),
 }
 CLONE, CLONE3, KILL, TGKILL = (56, 220), (435, 435), (62, 129), (234, 131)
-PRLIMIT = (302, 261)
+PRLIMIT, PRCTL, FCNTL = (302, 261), (157, 167), (72, 25)
+OPEN, OPENAT = (2, None), (257, 56)
 CLONE_THREAD = 0x10000
+SIGNALS_TO = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: any signal to any process of the user
+O_TRUNC = 0x200
+FIRST_UNKNOWN = 463  # calls that were not there when the list above was made, and 32-bit twins
 ALLOW, ERRNO, KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 EACCES, ENOSYS = 13, 38
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-NR, ARCH, ARG0 = 0, 4, 16
-X32 = 0x40000000
+NR, ARCH, ARG0, ARG1, ARG2 = 0, 4, 16, 24, 32
 
 
 class _Program(ctypes.Structure):
@@ -209,7 +236,7 @@ def seccomp_works() -> bool:
 
 def seccomp() -> None:
     """From now on the calls of ``DENIED`` fail with EACCES, and so do new processes and signals."""
-    program = b"".join(_program(os.getpid()))
+    program = b"".join(_program(os.getpid(), landlock_abi()))
     code = ctypes.create_string_buffer(program, len(program))
     head = _Program(len(program) // 8, ctypes.cast(code, ctypes.c_void_p).value)
     if _libc().prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(head), 0, 0) != 0:
@@ -220,7 +247,7 @@ def _op(code: int, k: int, yes: int = 0, no: int = 0) -> bytes:
     return struct.pack("<HBBI", code, yes, no, k)
 
 
-def _program(pid: int) -> list[bytes]:
+def _program(pid: int, abi: int) -> list[bytes]:
     """Classic BPF: one test after the other; jumps count the instructions that are skipped."""
     machine = platform.machine()
     column = 0 if machine == "x86_64" else 1
@@ -229,26 +256,23 @@ def _program(pid: int) -> list[bytes]:
         _op(EQUAL, ARCHITECTURES[machine], 1, 0),
         _op(RETURN, KILL_PROCESS),
         _op(LOAD, NR),
-        _op(AT_LEAST, X32, 0, 1),  # the 32-bit twins of the calls below
-        _op(RETURN, ERRNO | EACCES),
+        _op(AT_LEAST, FIRST_UNKNOWN, 0, 1),
+        _op(RETURN, ERRNO | ENOSYS),
         # libc falls back to clone, whose flags a filter can read
         _op(EQUAL, CLONE3[column], 0, 1),
         _op(RETURN, ERRNO | ENOSYS),
-        _op(EQUAL, CLONE[column], 0, 4),
-        _op(LOAD, ARG0),
-        _op(ANY_BIT, CLONE_THREAD, 0, 1),
-        _op(RETURN, ALLOW),
-        _op(RETURN, ERRNO | EACCES),
+        *_only(CLONE[column], ARG0, CLONE_THREAD, ANY_BIT),
+        # on oneself only: signals by number (0 is a group of processes), limits by 0
+        *_only(KILL[column], ARG0, pid),
+        *_only(TGKILL[column], ARG0, pid),
+        *_only(PRLIMIT[column], ARG0, 0),
+        # a process that can dump core again, or that outlives the grader
+        *_never(PRCTL[column], ARG0, (PR_SET_PDEATHSIG, PR_SET_DUMPABLE)),
+        *_never(FCNTL[column], ARG1, SIGNALS_TO),
     ]
-    # on oneself only: signals by number (0 is a group of processes), limits by 0
-    for number, me in ((KILL[column], pid), (TGKILL[column], pid), (PRLIMIT[column], 0)):
-        program += [
-            _op(EQUAL, number, 0, 4),
-            _op(LOAD, ARG0),
-            _op(EQUAL, me, 0, 1),
-            _op(RETURN, ALLOW),
-            _op(RETURN, ERRNO | EACCES),
-        ]
+    if abi < TRUNCATE_SINCE:  # else opening a file to read it is enough to empty it
+        program += _never(OPEN[column], ARG1, (O_TRUNC,), ANY_BIT)
+        program += _never(OPENAT[column], ARG2, (O_TRUNC,), ANY_BIT)
     for numbers in DENIED.values():
         denied = numbers[column]
         if denied is not None:
@@ -256,11 +280,36 @@ def _program(pid: int) -> list[bytes]:
     return [*program, _op(RETURN, ALLOW)]
 
 
+def _only(number: int, argument: int, allowed: int, how: int = EQUAL) -> list[bytes]:
+    """The call with that argument, and no other way."""
+    return [
+        _op(EQUAL, number, 0, 4),
+        _op(LOAD, argument),
+        _op(how, allowed, 0, 1),
+        _op(RETURN, ALLOW),
+        _op(RETURN, ERRNO | EACCES),
+    ]
+
+
+def _never(
+    number: int | None, argument: int, refused: Sequence[int], how: int = EQUAL
+) -> list[bytes]:
+    """The call in every way but with those arguments."""
+    if number is None:
+        return []
+    tests = [x for v in refused for x in (_op(how, v, 0, 1), _op(RETURN, ERRNO | EACCES))]
+    head = [_op(EQUAL, number, 0, len(tests) + 2), _op(LOAD, argument)]
+    return [*head, *tests, _op(RETURN, ALLOW)]
+
+
 # ---- limits and privileges -----------------------------------------------------------------------
 
 
 def limits(memory: int, seconds: int) -> None:
-    """Bytes of address space beyond what is in use now, and seconds of processor."""
+    """Bytes of address space beyond what is in use now, and seconds of processor.
+
+    The number of threads is limited too, where the kernel counts them: not those of root.
+    """
     import resource
 
     def cap(what: int, value: int) -> None:
@@ -272,6 +321,7 @@ def limits(memory: int, seconds: int) -> None:
     cap(resource.RLIMIT_CPU, seconds)
     cap(resource.RLIMIT_FSIZE, 0)
     cap(resource.RLIMIT_NOFILE, 256)
+    cap(resource.RLIMIT_NPROC, MOST_TASKS)
     if sys.platform == "linux":  # elsewhere it is not kept to
         cap(resource.RLIMIT_AS, _in_use() + memory)
 
