@@ -11,6 +11,7 @@ from .testing import PATIENCE, Backend, Failure, Student, mistake_of
 from .world import World, worlds
 
 Test = Callable[..., None]
+WRONG_KIND = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError)
 
 
 @dataclass
@@ -110,7 +111,7 @@ def _failure(test: Test, student: Student, case: World) -> Failure | None:
         test(student, case)
     except Failure as failure:
         return failure
-    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+    except WRONG_KIND as error:
         return Failure(f"its result is not of the kind that is wanted: {error}")
     return None
 

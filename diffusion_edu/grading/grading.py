@@ -11,11 +11,12 @@ from .. import exercises
 from ..exercises.extract import Code, UngradableError, read
 from ..exercises.judge import Result, judge, worth
 from .defences import LEVELS, Policy, policy
-from .remote import Remote
+from .remote import MOST_TEXT, Remote
 from .servers import Server, make_server
 from .submissions import Submission
 
 SCHEMA = 1
+MOST_LINES = 20  # a file may be wrong in thousands of places
 _server: Server | None = None
 _walls: Policy | None = None
 _starting = threading.Lock()
@@ -95,17 +96,23 @@ def _row(
         "id": s.id,
         "exercise": task.exercise,
         "status": status,
-        "reason": reason,
+        "reason": reason[:MOST_TEXT],
         "score": round(sum(r.score for r in results), 6),
         "max_score": round(sum(r.max_score for r in results), 6),
         "file": s.file,
         "platform_id": s.platform_id,
         "level": level,
         "tests": [r.as_json() for r in results],
-        "problems": code.problems,
+        "problems": _few(code.problems),
         "ignored": code.ignored,
-        "notes": [*s.notes, *code.notes],
+        "notes": _few([*s.notes, *code.notes]),
     }
+
+
+def _few(lines: list[str]) -> list[str]:
+    shown = [line[:MOST_TEXT] for line in lines[:MOST_LINES]]
+    more = len(lines) - len(shown)
+    return [*shown, f"and {more:,} more"] if more else shown
 
 
 def _strongest() -> Policy:

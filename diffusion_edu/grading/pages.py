@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..exercises.spec import Exercise, Mistake
+from .defences import WORDS
 from .run import file_name
 from .tables import misconceptions
 
@@ -29,7 +30,8 @@ def student_page(row: Row, exercise: Exercise) -> str:
     for t in row["tests"]:
         words, colour = STATUS.get(t["status"], (t["status"], "bad"))
         tests.append(t | {"words": words, "colour": colour, "hint": _hint(exercise, t)})
-    return _render("student.html", row=row, exercise=exercise, tests=tests)
+    said = WORDS[row["level"]]
+    return _render("student.html", row=row, exercise=exercise, tests=tests, said=said)
 
 
 def _hint(exercise: Exercise, test: dict[str, Any]) -> Mistake | None:

@@ -9,6 +9,7 @@ import io
 import os
 import re
 import stat
+import unicodedata
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ MOST_UNPACKED = 20 * MOST_BYTES  # of one archive, or of one student's folder
 MOST_ENTRIES = 2_000  # of one archive, or of one student's folder
 RATIO = 200  # of unpacked to packed size
 CANVAS = re.compile(r"(?P<user>[^_]+)(?P<late>_LATE)?_(?P<id>\d+)_\d+_(?P<name>.+)")
+MOST_NAME = 200  # characters; a name in an archive may have 65,535
 MOODLE = re.compile(r"(?P<user>.+)_(?P<id>\d+)_assignsubmission_.+")
 
 
@@ -288,15 +290,18 @@ def _chosen(
 
 
 def _distinct(found: list[Submission]) -> list[Submission]:
-    """No two rows with one name, and nothing in it that a terminal takes for a command."""
+    """No two rows with one name, and nothing in it that a terminal takes for a command.
+
+    Names differ by more than case and encoding: their reports are files, on any system.
+    """
     seen: set[str] = set()
     distinct = []
     for s in found:
-        count, name = 1, _shown(s.id)
-        while name in seen:
-            count, name = count + 1, f"{_shown(s.id)} ({count + 1})"
-        seen.add(name)
-        texts = {"id": name, "file": _shown(s.file), "reason": _shown(s.reason)}
+        count, name = 1, _shown(s.id)[:MOST_NAME]
+        while (plain := unicodedata.normalize("NFKC", name).casefold()) in seen:
+            count, name = count + 1, f"{_shown(s.id)[:MOST_NAME]} ({count + 1})"
+        seen.add(plain)
+        texts = {"id": name, "file": _shown(s.file)[-MOST_NAME:], "reason": _shown(s.reason)}
         notes = tuple(map(_shown, s.notes))
         distinct.append(Submission(**{**vars(s), **texts, "notes": notes}))
     return distinct
