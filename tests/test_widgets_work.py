@@ -196,7 +196,7 @@ def test_saved_pictures_and_films(tmp_path: Path) -> None:
 def scenes_of(path: Path) -> dict[str, Any]:
     """The JSON that a page's stub of a kernel answers from."""
     text = path.read_text("utf-8")
-    return json.loads(re.search(r"offlineModel\((\{.*\})\), el:", text)[1].replace("<\\/", "</"))
+    return json.loads(re.search(r"offlineModel\((\{.*\})\), el:", text)[1])
 
 
 def test_a_page_has_the_settings_that_were_asked_for(tmp_path: Path) -> None:
@@ -220,6 +220,20 @@ def test_a_page_has_the_settings_that_were_asked_for(tmp_path: Path) -> None:
     assert controls["eta"]["choices"] == ["0", "0.3", "1"]
     assert controls["eta"]["value"] == "1"
     assert not controls["seed"]["enabled"]
+
+
+def test_no_text_of_a_learner_leaves_the_script_of_a_page(tmp_path: Path) -> None:
+    """A comment that holds an opening tag would swallow the closing one, and the page."""
+    said = "</script><img src=x onerror=alert(1)><!--<script>"
+
+    def wrong(x0: Tensor, t: Tensor, eps: Tensor, schedule: Any) -> Tensor:
+        raise ValueError(said)
+
+    path = ForwardExplorer("moons", n=40, T=5, q_sample=wrong).to_html(tmp_path / "page.html")
+    body = path.read_text("utf-8").partition("<body>")[2]
+    tags = re.findall(r"<(?!style)[!/]?[a-z-]+", body.partition("</style>")[2])
+    assert tags == ["<div", "<img", "</div", "<script", "</script", "</body", "</html"]
+    assert any(said in note["text"] for note in scenes_of(path)["scenes"][""]["notes"])
 
 
 def test_a_page_refuses_what_a_parameter_cannot_be(tmp_path: Path) -> None:

@@ -125,13 +125,12 @@ def _filling(
         },
     }
     state["buffers"] = shared.texts
-    # "</" would end the script element early, whatever string it stands in.
     return {
         "id": f"explorer-{uuid.uuid4().hex[:12]}",
         "alt": html.escape(f"{first.title}: {first.text[first.at]}", quote=True),
         "poster": base64.b64encode(poster or make_poster(first)).decode(),
-        # "</" would end the script element early, whatever string it stands in.
-        "state": json.dumps(state).replace("</", "<\\/"),
+        # "<" could end the script element early, or open a comment in it.
+        "state": json.dumps(state).replace("<", "\\u003c"),
     }
 
 
