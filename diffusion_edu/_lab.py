@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from ._extras import need
 from ._handout import hand_out, handouts
+from ._safeguards import checked
 from .lectures.build import folder
 
 __all__ = ["command", "start", "tour"]
@@ -27,8 +28,8 @@ def start(arguments: Sequence[str], to: Path | None = None, force: bool = False)
     if os.name == "posix":
         # Become Jupyter: Ctrl-C and every other signal then reach it directly, and no half stays.
         sys.stdout.flush()
-        os.execv(line[0], line)  # noqa: S606
-    sys.exit(subprocess.call(line))  # noqa: S603
+        os.execv(line[0], line)  # noqa: S606, this Python, no shell
+    sys.exit(subprocess.call(line))  # noqa: S603, the same
 
 
 def command(arguments: Sequence[str], to: Path | None = None, force: bool = False) -> list[str]:
@@ -42,35 +43,25 @@ def command(arguments: Sequence[str], to: Path | None = None, force: bool = Fals
         to, force: see ``tour``, whose copies are made unless there is a NOTEBOOK and no ``to``.
 
     Raises:
-        ValueError: the notebook does not exist, or an option would switch the token off.
+        ValueError: the notebook does not exist, or an option or the user's configuration of
+            Jupyter switches a safeguard off (see ``_safeguards``).
     """
     rest = list(arguments)
     named = Path(rest.pop(0)) if rest and not rest[0].startswith("-") else None
-    _refuse_no_token(rest)
+    given = checked(rest)
     if named and to:
         tour(to, force)  # the copies too, whatever is opened
     notebook = named or tour(to, force)
     if not notebook.exists():
         raise ValueError(f"no notebook {notebook}: leave it out to open the tour")
-    given = {option.split("=")[0] for option in rest}
     line = [sys.executable, "-m", "jupyterlab", str(notebook), "--ServerApp.answer_yes=True"]
     if notebook.is_file():  # the address that is printed, for --no-browser, leads there too
         line.append(f"--LabApp.default_url=/lab/tree/{quote(notebook.name)}")
-    if not given & {"--ip", "--ServerApp.ip"}:
+    if not given.keys() & {"--ip", "--ServerApp.ip"}:
         line.append("--ServerApp.ip=127.0.0.1")
     if hasattr(os, "geteuid") and os.geteuid() == 0 and "--allow-root" not in given:
         line.append("--allow-root")
     return line + rest
-
-
-def _refuse_no_token(options: Sequence[str]) -> None:
-    for option in options:
-        key, _, value = option.partition("=")
-        if key.endswith(".token") and not value.strip("'\""):
-            raise ValueError(
-                f"{option} would switch the token off, and let any program on this "
-                "machine run code as you: give a token, or leave it out"
-            )
 
 
 def tour(to: Path | None = None, force: bool = False) -> Path:

@@ -1,9 +1,11 @@
 """Command line: it writes what the library computes; bad input is one line and exit code 2."""
 
+import contextlib
 import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -270,8 +272,17 @@ def status(url):
     raise AssertionError(f"nothing listens at {url}")
 
 
+def other_addresses():
+    """Of this machine, as its own loopback and the network know it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        with contextlib.suppress(OSError):  # no network
+            probe.connect(("192.0.2.1", 9))  # an address of nobody; nothing is sent
+        own = probe.getsockname()[0]
+    return {"127.0.0.2", own} - {"127.0.0.1", "0.0.0.0"}
+
+
 def test_lab_really_starts_asks_for_the_token_and_stops(notebook):
-    """lab serves on 127.0.0.1: 403 without the token, 200 with it; Ctrl-C ends it with code 0."""
+    """lab serves on 127.0.0.1 only: 403 without the token, 200 with it; Ctrl-C ends it, code 0."""
     terminal, keyboard = pty.openpty()  # Jupyter treats Ctrl-C as such only on a terminal
     line = [*COMMAND, "lab", str(notebook), "--no-browser", "--ServerApp.port=0"]
     process = subprocess.Popen(line, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True,
@@ -280,7 +291,11 @@ def test_lab_really_starts_asks_for_the_token_and_stops(notebook):
         if found := re.search(r"http://127\.0\.0\.1:(\d+)/lab\S*\?token=(\w{40,})", text):
             break
     port, token = found.groups()
-    assert status(f"http://127.0.0.1:{port}/api/contents") == 403
+    for what in ("contents", "kernels", "terminals", "sessions"):
+        assert status(f"http://127.0.0.1:{port}/api/{what}") == 403
+    for address in other_addresses():
+        with pytest.raises(OSError, match=r"refused|timed out|assign"):
+            socket.create_connection((address, int(port)), 5)
     assert status(f"http://127.0.0.1:{port}/api/contents?token={token}") == 200
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=60)

@@ -1,0 +1,75 @@
+"""Options and settings of Jupyter that would let others run code here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
+
+__all__ = ["checked"]
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+PAGES = "any web page that you visit"
+# last part of a setting's name: (whether a value is harmless, who could come in otherwise)
+SAFEGUARDS: dict[str, tuple[Callable[[str], bool], str]] = {
+    "token": (bool, "any program and any user of this machine"),
+    "disable_check_xsrf": (lambda value: value.lower() in ("false", "0"), PAGES),
+    "allow_origin": (lambda value: "*" not in value, PAGES),
+    "allow_origin_pat": (lambda value: ".*" not in value and ".+" not in value, PAGES),
+}
+
+
+def checked(words: Sequence[str]) -> dict[str, str]:
+    """The options {"--key": value} among ``words``. Warns if one of them leaves this machine.
+
+    Raises:
+        ValueError: one of them, or a setting in the user's configuration of Jupyter that none of
+            them replaces, switches a safeguard off.
+    """
+    options = list(_options(words))
+    for key, value in options:
+        _refuse(key, value, "")
+    given = {_last(key) for key, _ in options}
+    for key, value in _configuration():
+        if _last(key) not in given:
+            _refuse(f"--{key}", value, " in your Jupyter configuration")
+    found = dict(options)
+    if (ip := found.get("--ip", found.get("--ServerApp.ip", LOOPBACK[0]))) not in LOOPBACK:
+        print(
+            f"WARNING: ip={ip}: whoever sees the token, which crosses the network in the clear, "
+            "can run code as you",
+            file=sys.stderr,
+        )
+    return found
+
+
+def _options(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(--key, value) of ``--key=value``, ``--key value`` and ``--key``."""
+    for word, after in zip_longest(words, words[1:], fillvalue=""):
+        key, equals, value = word.partition("=")
+        if key.startswith("-"):
+            yield key, value if equals or after.startswith("-") else after
+
+
+def _last(key: str) -> str:
+    return key.lstrip("-").rpartition(".")[2]
+
+
+def _configuration() -> Iterator[tuple[str, str]]:
+    """(Class.trait, value) of the files in which Jupyter's servers look for settings."""
+    from jupyter_core.application import JupyterApp
+
+    for name in ("notebook", "server", "lab"):
+        reader = JupyterApp(config_file_name=f"jupyter_{name}_config")
+        reader.load_config_file()
+        for section, traits in reader.config.items():
+            yield from ((f"{section}.{trait}", str(value)) for trait, value in traits.items())
+
+
+def _refuse(key: str, value: str, where: str) -> None:
+    harmless, who = SAFEGUARDS.get(_last(key), (value.__eq__, ""))
+    if not harmless(value.strip("'\"")):
+        raise ValueError(
+            f"{key}={value}{where} would let {who} run code as you: leave it out, or give another "
+            "value"
+        )
