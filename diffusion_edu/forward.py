@@ -21,7 +21,7 @@ def q_step(x_prev: Tensor, t: Time, schedule: Schedule) -> Gaussian:
         x_prev: (B, *D), the state at level t-1.
         t: int or (B,) int64 in 1..T.
     """
-    check_time(t, 1, schedule.T, batch=len(x_prev))
+    check_time(t, 1, schedule.T)
     return Gaussian(at(schedule.alpha, t, x_prev).sqrt() * x_prev, at(schedule.beta, t, x_prev))
 
 

@@ -74,7 +74,7 @@ def loss_per_example(
     model: Model, x0: Tensor, t: Time, eps: Tensor, schedule: Schedule, kind: Kind = "eps"
 ) -> Tensor:
     """``loss_simple`` of each example, (B,): its squared error averaged over its dimensions."""
-    check_time(t, 1, schedule.T, batch=len(x0))
+    check_time(t, 1, schedule.T)
     # At T, whatever t is: whether this raises must not depend on the draw of t.
     check_kind(kind, schedule.T, schedule)
     x_t = q_sample(x0, t, eps, schedule)
@@ -300,7 +300,7 @@ def learned_variance(v: Tensor, t: Time, schedule: Schedule) -> Tensor:
     Args:
         v: (B, *D), any real numbers.
     """
-    check_time(t, 1, schedule.T, batch=len(v))
+    check_time(t, 1, schedule.T)
     low, high = _decoder_safe(schedule, "beta_tilde"), schedule.beta
     low = torch.minimum(low, high)  # beta_tilde_2 may exceed beta_1 at t = 1
     return between(at(low, t, v), at(high, t, v), v)
@@ -351,7 +351,7 @@ def loss_hybrid(
     The bound trains the variance only: the predicted noise enters it detached. L_vlb is in
     bits/dim, its sum over t being T times the mean of a random term. Returns a scalar.
     """
-    check_time(t, 1, schedule.T, batch=len(x0))
+    check_time(t, 1, schedule.T)
     x_t = q_sample(x0, t, eps, schedule)
     prediction, v = model(x_t, batch_time(t, x0)).chunk(2, dim=1)
     frozen = torch.cat([prediction.detach(), v], dim=1)

@@ -25,7 +25,7 @@ def q_posterior(x_t: Tensor, x0: Tensor, t: Time, schedule: Schedule) -> Gaussia
         t: int or (B,) int64 in 1..T. At t = 1 the result is the point mass at x0.
     """
     check_same_shape(x_t=x_t, x0=x0)
-    check_time(t, 1, schedule.T, batch=len(x_t))
+    check_time(t, 1, schedule.T)
     previous = schedule.alpha_bar.roll(1)  # alpha_bar_{t-1} at index t; index 0 is never read
     noise = 1 - schedule.alpha_bar
     on_x0 = previous.sqrt() * schedule.beta / noise
@@ -71,7 +71,7 @@ def q_sigma(
         ValueError: s >= t, or sigma^2 > 1 - alpha_bar_s.
     """
     check_same_shape(x_t=x_t, x0=x0)
-    _check_pair(t, s, schedule, batch=len(x_t))
+    _check_pair(t, s, schedule)
     sigma = _check_sigma(sigma, len(x_t))
     noise_t = at(schedule.sqrt_one_minus_alpha_bar, t, x_t)
     eps = (x_t - at(schedule.sqrt_alpha_bar, t, x_t) * x0) / noise_t
@@ -97,19 +97,19 @@ def q_sigma_forward(
             q_marginal says it all.
     """
     check_same_shape(x_s=x_s, x0=x0)
-    check_time(s, 1, schedule.T, batch=len(x_s), name="s")
-    _check_pair(t, s, schedule, batch=len(x_s))
+    check_time(s, 1, schedule.T, name="s")
+    _check_pair(t, s, schedule)
     sigma = _check_sigma(sigma, len(x_s))
+    clean_t, clean_s = (at(schedule.sqrt_alpha_bar, level, x_s) * x0 for level in (t, s))
     noise_t, noise_s = 1 - lookup(schedule.alpha_bar, t), 1 - lookup(schedule.alpha_bar, s)
     slope = direction_weight(s, sigma, schedule) * noise_t.sqrt() / noise_s
     var = noise_t * sigma**2 / noise_s
-    residual = x_s - at(schedule.sqrt_alpha_bar, s, x_s) * x0
-    mean = at(schedule.sqrt_alpha_bar, t, x_s) * x0 + per_example(slope, x_s) * residual
-    return Gaussian(mean, per_example(var, x_s))
+    return Gaussian(clean_t + per_example(slope, x_s) * (x_s - clean_s), per_example(var, x_s))
 
 
-def _check_pair(t: Time, s: Time, schedule: Schedule, batch: int | None = None) -> None:
-    check_time(t, 1, schedule.T, batch)
+def _check_pair(t: Time, s: Time, schedule: Schedule) -> None:
+    check_time(t, 1, schedule.T)
+    batch = len(t) if isinstance(t, Tensor) and t.ndim else None
     check_time(s, 0, schedule.T, batch, name="s")
     ordered = torch.as_tensor(s) < torch.as_tensor(t)
     if not bool(ordered.all()):

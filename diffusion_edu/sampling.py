@@ -86,15 +86,15 @@ def reverse_step(
     """
     check_same_shape(x0=x0, eps=eps)
     check_choice(variance, ("eta", "large"), "variance")
+    check_time(t, 1, schedule.T, batch=len(x0))
+    check_time(s, 0, schedule.T, batch=len(x0), name="s")
     signal, direction, std, _ = _step_coefficients(t, s, schedule, eta, variance)
     mean = per_example(signal, x0) * x0 + per_example(direction, x0) * eps
     if not std.any():
         return mean
     if z is None:
-        raise ValueError(
-            f"z must be given: a step {t} -> {s} with eta={eta}, variance={variance!r} "
-            "is random; pass standard normal noise of the shape of x0"
-        )
+        how = f"eta={eta}, variance={variance!r}"
+        raise ValueError(f"z must be given: a step with {how} is random; use torch.randn_like(x0)")
     check_same_shape(x0=x0, z=z)
     return mean + per_example(std, x0) * z
 

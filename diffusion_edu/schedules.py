@@ -198,7 +198,7 @@ def from_betas(betas: Tensor | Sequence[float], name: str = "custom") -> Schedul
             f"betas must lie in (0, 1), got betas[{t - 1}]={b[t - 1]:.6g} (t={t}): "
             "a beta is the variance added by one step"
         )
-    return Schedule(torch.cat([torch.ones(1, dtype=torch.float64), (1 - b).cumprod(0)]), name)
+    return Schedule(torch.cat([b.new_ones(1), (1 - b).cumprod(0)]), name)
 
 
 def _beta_range(T: int, beta_1: float | None, beta_T: float | None) -> tuple[float, float]:
@@ -309,11 +309,10 @@ def zero_terminal_snr(schedule: Schedule) -> Schedule:
     or v.
     """
     root = schedule.alpha_bar[1:].sqrt()
-    if schedule.T > 1:
-        root = (root - root[-1]) * root[0] / (root[0] - root[-1])
-    root[-1] = 0
-    one = torch.ones(1, dtype=torch.float64)
-    return Schedule(torch.cat([one, root**2]), f"{schedule.name}, zero terminal SNR")
+    root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+    root[-1] = 0  # for T = 1 the line above says 0/0
+    table = torch.cat([schedule.alpha_bar[:1], root**2])
+    return Schedule(table, f"{schedule.name}, zero terminal SNR")
 
 
 def respace(schedule: Schedule, taus: Tensor | Sequence[int]) -> Schedule:

@@ -102,7 +102,7 @@ def test_predict_on_the_device(device):
 def network(calls=None):
     """eps depends on x, t and y (None is the null class); notes the classes asked for."""
 
-    def model(x_t, t, y=None):
+    def model(x_t, t, y):
         if calls is not None:
             calls.append(y)
         shift = 0.0 if y is None else y[:, None].to(x_t)
