@@ -88,6 +88,18 @@ def test_q_step_is_the_formula_in_float64(case: Case):
     assert ((got.var.double() - beta).abs() <= tolerance * beta.abs()).all()
 
 
+def test_a_chain_is_drawn_from_its_generator(randn):
+    """Equal seeds, equal chains; other seeds, other chains; the global state is not touched."""
+    schedule, x0, before = schedules.linear(5), randn(3, 2), torch.get_rng_state()
+    a, b, c = (
+        forward_chain(x0, schedule, generator=torch.Generator().manual_seed(seed))
+        for seed in (0, 0, 1)
+    )
+    assert a.equal(b)
+    assert not a[1].equal(c[1])
+    assert torch.get_rng_state().equal(before)
+
+
 @given(cases())
 def test_level_0_is_the_data(case: Case):
     """q_marginal(x, 0) is the point mass at x, q_sample(x, 0, eps) = x: no off-by-one, exactly."""

@@ -166,6 +166,21 @@ def test_stochastic_interpolation_starts_on_its_level(randn, generator):
     assert abs(ratio - 1) < 5 * (2 / 20_000) ** 0.5
 
 
+@pytest.mark.parametrize("t", [1, 7])
+def test_stochastic_interpolation_is_ancestral_sampling_of_the_mix(t, randn):
+    """One noise for both ends, then every level t, t-1, ..., 0 with eta = 1, from one generator."""
+    schedule, a, b, lams = schedules.linear(10), randn(3, 2), randn(3, 2), [0.0, 0.3, 1.0]
+    g = torch.Generator().manual_seed(5)
+    eps = torch.randn(3, 2, generator=g, dtype=torch.float64)
+    mix = q_sample(
+        torch.cat([(1 - lam) * a + lam * b for lam in lams]), t, eps.repeat(3, 1), schedule
+    )
+    expected = final(sample(net, mix, schedule, range(t, -1, -1), eta=1.0, generator=g))
+    g.manual_seed(5)
+    got = sampling.interpolate_ddpm(net, a, b, lams, t, schedule, generator=g)
+    close(got, expected.view(3, 3, 2))
+
+
 def test_stochastic_interpolation_at_level_0_mixes_the_data(randn):
     """t = 0: (1-lam) a + lam b, untouched by any network."""
     a, b = randn(2, 2), randn(2, 2)

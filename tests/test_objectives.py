@@ -214,6 +214,26 @@ def test_importance_follows_the_last_losses():
     torch.testing.assert_close(sampler.probabilities, expected)
 
 
+def test_importance_sampling_defaults_are_those_of_the_paper():
+    """Ten losses of each t before it counts, and a share of 0.001 for uniform t; T = 1 is fine."""
+    sampler, t = objectives.ImportanceSampler(2), torch.tensor([1, 2])
+    for seen in range(10):
+        assert sampler.probabilities.tolist() == [0.5, 0.5], seen
+        sampler.update(t, torch.tensor([1.0, 0.0]))
+    expected = torch.tensor([0.9995, 0.0005], dtype=torch.float64)
+    torch.testing.assert_close(sampler.probabilities, expected)
+    assert objectives.ImportanceSampler(1).probabilities.tolist() == [1.0]
+
+
+def test_importance_sampling_draws_from_its_generator():
+    """Equal seeds, equal t; other seeds, other t; the global state is not touched."""
+    sampler, before = objectives.ImportanceSampler(1000), torch.get_rng_state()
+    a, b, c = (sampler.sample(20, torch.Generator().manual_seed(seed))[0] for seed in (0, 0, 1))
+    assert a.equal(b)
+    assert not a.equal(c)
+    assert torch.get_rng_state().equal(before)
+
+
 def test_losses_that_vanish_leave_importance_uniform():
     """All losses 0 (a perfect model): every t stays equally likely, no division by zero."""
     sampler = objectives.ImportanceSampler(2, history=1)

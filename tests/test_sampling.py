@@ -253,6 +253,16 @@ def test_samples_from_one_frozen_state(randn, generator):
     assert one.std(0).max() < 1e-12
 
 
+def test_a_frozen_state_is_sampled_level_by_level(randn):
+    """from_frozen = n copies of x_t, then every level t, t-1, ..., 0 with eta = 1."""
+    schedule, x_t, g = schedules.linear(20), randn(2), torch.Generator().manual_seed(3)
+    expected = final(
+        sample(net, x_t.expand(6, 2), schedule, range(9, -1, -1), eta=1.0, generator=g)
+    )
+    got = sampling.from_frozen(net, x_t, 9, 6, schedule, generator=g.manual_seed(3))
+    assert got.equal(expected)
+
+
 def test_frozen_states_share_more_the_later_they_freeze(gaussian_denoiser, generator):
     """The variance of x_0 given x_t is that of Bayes: v(1-ab)/(ab v + 1-ab), within 10 percent."""
     schedule, v = schedules.linear(200), 0.25
@@ -285,6 +295,43 @@ def test_same_generator_same_samples(randn):
         sampling.ddpm(net, x, schedule, generator=torch.Generator().manual_seed(seed))
         for seed in (0, 0, 1)
     )
+    assert a.equal(b)
+    assert not a.equal(c)
+    assert torch.get_rng_state().equal(before)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, s, **o: sampling.ddpm(net, x, s, **o),
+        lambda x, s, **o: sampling.ddim(net, x, s, **o),
+        lambda x, s, **o: sampling.progressive_x0(net, x, s, **o),
+        lambda x, s, **o: sampling.from_frozen(net, x[0], 7, 4, s, **o),
+        lambda x, s, **o: sampling.interpolate(net, x, -x + 1, [0.3], s, **o),
+        lambda x, s, **o: sampling.interpolate_ddpm(net, x, -x + 1, [0.3], 7, s, **o),
+    ],
+    ids=["ddpm", "ddim", "progressive_x0", "from_frozen", "interpolate", "interpolate_ddpm"],
+)
+def test_options_reach_the_sampler(call, randn):
+    """clip bounds what every sampler returns: a last step ends at the clipped x0."""
+    schedule, x = schedules.linear(10), 3 * randn(4, 2)
+    assert call(x, schedule).abs().max() > 0.1
+    assert call(x, schedule, clip=0.1).abs().max() <= 0.1 + 1e-12
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, s, g: sampling.from_frozen(net, x[0], 7, 4, s, generator=g),
+        lambda x, s, g: sampling.interpolate_ddpm(net, x, -x, [0.3], 7, s, generator=g),
+        lambda x, s, g: sampling.interpolate_ddpm(net, x, -x, [0.3], 1, s, generator=g),
+    ],
+    ids=["from_frozen", "interpolate_ddpm", "interpolate_ddpm, level 1"],
+)
+def test_other_samplers_draw_from_their_generator(call, randn):
+    """Equal seeds, equal samples; other seeds, other samples; the global state is not touched."""
+    schedule, x, before = schedules.linear(10), randn(3, 2), torch.get_rng_state()
+    a, b, c = (call(x, schedule, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
     assert a.equal(b)
     assert not a.equal(c)
     assert torch.get_rng_state().equal(before)

@@ -143,6 +143,48 @@ def test_cosine_amplifies_errors_at_T():
     assert f"{1 / root[999]:.0f}" == "642"
 
 
+@given(st.integers(2, 1000), st.floats(-4, -0.5), st.floats(0.5, 4), st.floats(0.3, 2))
+def test_alpha_bar_sigmoid_is_the_closed_form(T, start, end, tau):
+    """alpha_bar_t = (h(end) - h(u_t)) / (h(end) - h(start)), u_t from start to end, for t < T."""
+
+    def h(u):
+        return 1 / (1 + math.exp(-u / tau))
+
+    schedule = schedules.sigmoid_alpha_bar(T, start, end, tau)
+    expected = [(h(end) - h(start + (end - start) * t / T)) / (h(end) - h(start)) for t in range(T)]
+    close(schedule.alpha_bar[:-1], expected, rtol=1e-7)
+    close(schedule.beta[-1], 0.999, rtol=1e-9)  # 1 without the cap
+    assert schedules.sigmoid_alpha_bar(1, start, end, tau).T == 1
+
+
+def test_defaults_are_those_of_the_papers():
+    """T = 1000; cosine: s = 0.008, cap 0.999; alpha_bar-sigmoid: -3, 3, 1; beta-sigmoid: 6."""
+    for make in (
+        schedules.linear,
+        schedules.quadratic,
+        schedules.cosine,
+        schedules.sigmoid,
+        schedules.sigmoid_alpha_bar,
+        schedules.jsd,
+    ):
+        assert make().alpha_bar.equal(make(1000).alpha_bar)
+        assert make().name == make.__name__
+    assert schedules.constant(10, 0.1).name == "constant"
+    assert schedules.cosine().alpha_bar.equal(schedules.cosine(1000, 0.008, 0.999).alpha_bar)
+    given = schedules.sigmoid_alpha_bar(1000, -3.0, 3.0, 1.0)
+    assert schedules.sigmoid_alpha_bar().alpha_bar.equal(given.alpha_bar)
+    assert schedules.sigmoid().alpha_bar.equal(schedules.sigmoid(1000, 1e-4, 0.02, 6.0).alpha_bar)
+
+
+def test_names_say_where_a_schedule_comes_from():
+    """Made from another: its name, and what was done; from a table: "custom", or the given name."""
+    chain = schedules.linear(10)
+    assert schedules.respace(chain, [3, 10, 7]).name == "linear, 3 of 10"
+    assert schedules.zero_terminal_snr(chain).name == "linear, zero terminal SNR"
+    assert schedules.from_betas([0.1]).name == Schedule([1, 0.5]).name == "custom"
+    assert schedules.from_betas([0.1], "mine").name == Schedule([1, 0.5], "mine").name == "mine"
+
+
 @given(T=st.integers(2, 1000))
 def test_alpha_bar_sigmoid_is_symmetric(T):
     """alpha_bar_t + alpha_bar_{T-t} = 1 where start = -end, 0 < t < T."""
