@@ -230,7 +230,7 @@ def linear(T: int = 1000, beta_1: float | None = None, beta_T: float | None = No
 
 def constant(T: int, beta: float) -> Schedule:
     """The same beta at every step; alpha_bar_t = (1 - beta)^t."""
-    beta, _ = _beta_range(T, beta, None)
+    check_count(T, 1, None, "T")
     return from_betas(torch.full((T,), beta, dtype=torch.float64), "constant")
 
 

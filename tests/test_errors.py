@@ -124,6 +124,10 @@ VALUE_ERRORS = {
     "bits of nothing": (lambda: gaussian.bits_per_dim(X, 0), ["dims", "dims=0"]),
     "sigma too large": (
         lambda: posterior.q_sigma(X, X, 3, 2, 5.0, S),
+        ["sigma", "1 - alpha_bar_s", "exceeded by 24.9", "s=2", "ddim_sigma"],
+    ),
+    "sigma a little too large": (
+        lambda: posterior.q_sigma(X, X, 3, 2, 1.001 * float(1 - S.alpha_bar[2]) ** 0.5, S),
         ["sigma", "1 - alpha_bar_s", "ddim_sigma"],
     ),
     "negative sigma": (lambda: posterior.q_sigma(X, X, 3, 2, -0.1, S), ["sigma", "-0.1"]),
@@ -171,6 +175,14 @@ VALUE_ERRORS = {
         ["x0", "grid", "0.3", "decoder='gaussian'"],
     ),
     "T of a sampler": (lambda: objectives.ImportanceSampler(0), ["T must be an int >= 1", "T=0"]),
+    "data one step below the grid": (
+        lambda: objectives.elbo(net, X - 1 - 2 / 255, S),
+        ["x0 must lie on the grid of 256 values in [-1.0, 1.0]", "-1.00784"],
+    ),
+    "data one step above the grid": (
+        lambda: objectives.loss_vlb(net, X + 1 + 2 / 255, 1, X, S),
+        ["x0 must lie on the grid of 256 values in [-1.0, 1.0]", "1.00784"],
+    ),
     "history": (lambda: objectives.ImportanceSampler(10, 0), ["history", "history=0"]),
 }
 

@@ -12,6 +12,7 @@ SCHEDULE_ERRORS = {
     "T is negative": (lambda: schedules.jsd(-3), ["T must be", "T=-3"]),
     "beta_1 above 1": (lambda: schedules.linear(10, 1.5), ["beta_1", "(0, 1)", "1.5"]),
     "beta_T is 0": (lambda: schedules.quadratic(10, 0.1, 0.0), ["beta_T", "(0, 1)", "0.0"]),
+    "beta_T is 1": (lambda: schedules.linear(10, 0.1, 1.0), ["beta_T must lie in (0, 1)", "1.0"]),
     "beta_T is NaN": (lambda: schedules.sigmoid(10, 0.1, NAN), ["beta_T", "nan"]),
     "constant beta": (lambda: schedules.constant(10, -0.1), ["beta", "(0, 1)", "-0.1"]),
     "beta is NaN": (lambda: schedules.from_betas([0.1, NAN]), ["betas", "betas[1]=nan", "t=2"]),
@@ -26,7 +27,7 @@ SCHEDULE_ERRORS = {
     ),
     "alpha_bar rises": (
         lambda: schedules.Schedule([1, 0.5, 0.6]),
-        ["alpha_bar must not increase", "alpha_bar[2]=0.6"],
+        ["alpha_bar must not increase", "alpha_bar[1]=0.5 < alpha_bar[2]=0.6"],
     ),
     "alpha_bar starts at t = 1": (
         lambda: schedules.Schedule([0.99, 0.5]),
@@ -45,6 +46,7 @@ SCHEDULE_ERRORS = {
     "alpha_bar of 2-D": (lambda: schedules.Schedule(X), ["alpha_bar", "(3, 2)"]),
     "cosine s": (lambda: schedules.cosine(10, s=-1.0), ["s must be >= 0", "s=-1.0"]),
     "cosine s is NaN": (lambda: schedules.cosine(10, s=NAN), ["s must be", "nan"]),
+    "max_beta of 0": (lambda: schedules.cosine(10, max_beta=0.0), ["max_beta must", "0.0"]),
     "max_beta": (lambda: schedules.cosine(10, max_beta=1.0), ["max_beta", "1.0"]),
     "tau": (lambda: schedules.sigmoid_alpha_bar(10, tau=0.0), ["tau must be > 0", "tau=0.0"]),
     "start above end": (

@@ -115,9 +115,32 @@ def test_min_snr_weights_of_the_paper(schedule, gamma):
     for kind, expected in {"x0": capped, "eps": capped / snr, "v": capped / (snr + 1)}.items():
         got = objectives.min_snr_weight(t, schedule, kind, gamma)
         torch.testing.assert_close(got, expected, rtol=1e-9, atol=0)
+    default = objectives.min_snr_weight(t, schedule)
+    assert default.equal(objectives.min_snr_weight(t, schedule, "eps", 5.0))
 
 
 # ---- improved DDPM ------------------------------------------------------------------------------
+
+
+def test_the_decoder_takes_a_grid_of_ones_own(randn):
+    """Two values, 0 and 1: P(0) + P(1) = 1 at t = 1, and L_hybrid reads the same grid."""
+    schedule, options = schedules.linear(10), {"grid": (0.0, 1.0, 2)}
+    x0, t = torch.tensor([[0.0, 1.0], [1.0, 1.0]], dtype=torch.float64), torch.tensor([1, 1])
+    x_t = randn(1, 2).expand(2, 2)  # one x_1 for all: eps makes up for x0
+    signal, noise = schedule.sqrt_alpha_bar[1], schedule.sqrt_one_minus_alpha_bar[1]
+
+    def bits(data):
+        eps = (x_t - signal * data) / noise
+        return objectives.loss_vlb(two_headed, data, t, eps, schedule, **options)
+
+    corners = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
+    total = sum(0.5 ** (2 * bits(corner.expand(2, 2))[0].item()) for corner in corners)
+    assert total == pytest.approx(1)
+    eps = randn(2, 2)
+    hybrid = objectives.loss_hybrid(two_headed, x0, t, eps, schedule, **options)
+    vlb = objectives.loss_vlb(two_headed, x0, t, eps, schedule, **options)
+    simple = objectives.loss_simple(linear_net, x0, t, eps, schedule)
+    assert hybrid.item() == pytest.approx((simple + 0.001 * 10 * vlb.mean()).item())
 
 
 @given(cases(names=POSITIVE, min_T=3, dtypes=(torch.float64,)))
