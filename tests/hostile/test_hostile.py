@@ -24,6 +24,7 @@ from diffusion_edu.exercises.build import full_source, source
 from diffusion_edu.grading.defences import OPEN, policy
 from diffusion_edu.grading.grading import Task, grade
 from diffusion_edu.grading.pages import student_page
+from diffusion_edu.grading.servers import MAIN
 from diffusion_edu.grading.submissions import Submission
 
 needs_walls = pytest.mark.skipif(policy().level != "strict", reason="no Landlock or seccomp here")
@@ -81,7 +82,7 @@ def graded(arena: Arena, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 
 def workers_alive() -> list[int]:
-    """Processes that came from a worker: they keep its command line."""
+    """Processes that came from a worker of this checkout: they keep its command line."""
     time.sleep(0.5)
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
@@ -90,7 +91,7 @@ def workers_alive() -> list[int]:
             state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
             continue
-        if "grading/inside/main.py" in words and state != "Z" and not _ours(int(entry.name)):
+        if str(MAIN) in words and state != "Z" and not _ours(int(entry.name)):
             found.append(int(entry.name))
     return found
 
