@@ -43,7 +43,7 @@ from .prediction import *  # noqa: F403
 from .sampling import *  # noqa: F403
 from .schedules import *  # noqa: F403
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 # Loaded on first use: they need scikit-learn, matplotlib, tqdm or ipywidgets, or time.
 _LAZY = {
