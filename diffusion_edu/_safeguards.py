@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
+from pathlib import Path
 
 __all__ = ["checked"]
 
@@ -59,6 +61,9 @@ def _configuration() -> Iterator[tuple[str, str]]:
     """(Class.trait, value) of the files in which Jupyter's servers look for settings."""
     from jupyter_core.application import JupyterApp
 
+    file = os.environ.get("JUPYTER_TOKEN_FILE")
+    if file and not os.environ.get("JUPYTER_TOKEN"):
+        yield "IdentityProvider.token", Path(file).read_text().strip()
     for name in ("notebook", "server", "lab"):
         reader = JupyterApp(config_file_name=f"jupyter_{name}_config")
         reader.load_config_file()

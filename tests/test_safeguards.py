@@ -15,6 +15,7 @@ def config(tmp_path, monkeypatch):
     folder = tmp_path / "config"
     folder.mkdir()
     monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(folder))
+    monkeypatch.delenv("JUPYTER_TOKEN_FILE", raising=False)
     monkeypatch.chdir(tmp_path)  # Jupyter looks in the current folder too
     return folder
 
@@ -57,6 +58,19 @@ def test_so_is_a_setting_in_a_file_unless_an_option_replaces_it(config, name, ki
     with pytest.raises(ValueError, match=r"IdentityProvider\.token= in your Jupyter configuration"):
         checked([])
     assert checked(["--ServerApp.token=abc"]) == {"--ServerApp.token": "abc"}
+
+
+def test_so_is_a_file_for_the_token_that_is_empty(config, monkeypatch):
+    file = config / "token"
+    file.write_text("\n")
+    monkeypatch.setenv("JUPYTER_TOKEN_FILE", str(file))
+    monkeypatch.setenv("JUPYTER_TOKEN", "abc")  # comes first
+    assert checked([]) == {}
+    monkeypatch.setenv("JUPYTER_TOKEN", "")
+    with pytest.raises(ValueError, match=r"token= in your Jupyter configuration"):
+        checked([])
+    file.write_text("abc\n")
+    assert checked([]) == {}
 
 
 def test_an_address_that_others_reach_is_a_warning(capsys):
