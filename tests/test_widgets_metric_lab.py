@@ -20,13 +20,13 @@ from diffusion_edu.viz.scene import layer_frame, unpack
 from diffusion_edu.widgets import learner
 from diffusion_edu.widgets.metric_bars import (
     DISTANCES,
-    FLAWS,
     HURRIED,
     METRICS,
     SHARES,
     SIZES,
     checks,
 )
+from diffusion_edu.widgets.metric_flaws import FLAWS
 from diffusion_edu.widgets.metric_lab import MetricLab
 
 

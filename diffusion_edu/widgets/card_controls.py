@@ -17,7 +17,7 @@ KNOTS = 7  # sliders that stand for a curve
 MARKS = ((r"\*\*(.+?)\*\*", "strong"), (r"(?<![\w*])\*(?=\S)([^*]+?)\*(?![\w*])", "em"))
 
 
-class Controls:
+class _Controls:
     """Question, a control of the card's kind, two buttons, answer; ``box`` is to be displayed."""
 
     def __init__(self, play: Play) -> None:
@@ -28,7 +28,7 @@ class Controls:
         self.message, self.picture = w.HTML(), w.VBox()
         self.lock.on_click(lambda button: play.receive({"lock": self.read()}))
         self.reveal.on_click(lambda button: play.receive({"reveal": True}))
-        question = w.HTML(f"<strong>Predict.</strong> {marked(self.card['question'])}")
+        question = w.HTML(f"<strong>Predict.</strong> {_marked(self.card['question'])}")
         buttons = w.HBox([self.lock, self.reveal])
         self.box = w.VBox([question, self.control, buttons, self.message, self.picture])
 
@@ -42,7 +42,7 @@ class Controls:
             self.reveal.disabled = play.answer is not None
         parts = [html.escape(play.error or play.text)]
         if play.answer is not None:
-            parts.append(marked(play.answer["why"]))
+            parts.append(_marked(play.answer["why"]))
             if self.card["kind"] == "curve" and not self.picture.children:
                 png = _picture(self.card, play.guess, play.answer["value"])
                 self.picture.children = (w.Image(value=png, format="png"),)
@@ -50,12 +50,12 @@ class Controls:
 
 
 def make_controls(play: Play) -> tuple[Any, Callable[[], None]]:
-    """The box of ``Controls`` and what redraws it."""
-    controls = Controls(play)
+    """The box of ``_Controls`` and what redraws it."""
+    controls = _Controls(play)
     return controls.box, controls.redraw
 
 
-def marked(text: str) -> str:
+def _marked(text: str) -> str:
     """Markdown as HTML: bold, italic, code."""
     pieces = re.split(r"`([^`]+)`", html.escape(text))
     for k in range(0, len(pieces), 2):

@@ -52,7 +52,7 @@ class Play:
             elif message.get("reveal") and self.answer is None:
                 if self.guess is None:
                     raise ValueError("lock a guess first")
-                self.answer = answered(self.card)
+                self.answer = _answered(self.card)
         except Exception as error:
             plain = isinstance(error, ValueError)
             self.error = str(error) if plain else f"{type(error).__name__}: {error}"
@@ -68,17 +68,17 @@ class Play:
         return f"You predicted: {said(self.guess)}.{computed}"
 
 
-def answered(card: Any) -> dict[str, Any]:
+def _answered(card: Any) -> dict[str, Any]:
     """The answer and why, as JSON."""
     return {"value": card.computed(), "why": card.why}
 
 
-def source(kind: str) -> str:
+def _source(kind: str) -> str:
     """The ECMAScript module of the front end, for one kind of card."""
     return _text(f"card_{kind}.js") + _text("card.js")
 
 
-def style() -> str:
+def _style() -> str:
     """Its look."""
     return _text("card.css")
 
@@ -96,18 +96,18 @@ def _small(text: str) -> str:
 def fragment(card: Any) -> str:
     """A piece of HTML, self-contained, answer included; without scripts it is the question."""
     asked = card.asked()
-    state = {"card": asked, "hidden": answered(card)}
+    state = {"card": asked, "hidden": _answered(card)}
     return _PAGE.format(
         id=f"card-{uuid.uuid4().hex[:12]}",
         text="<br>".join(html.escape(line) for line in card.plain.splitlines()),
-        style=_small(style()),
-        source=_small(source(asked["kind"])).replace("export default", "const card ="),
+        style=_small(_style()),
+        source=_small(_source(asked["kind"])).replace("export default", "const card ="),
         # "<" could end the script element early, or open a comment in it.
         state=json.dumps(state, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"),
     )
 
 
-def described(card: Any) -> dict[str, Any]:
+def _described(card: Any) -> dict[str, Any]:
     """The question for where nothing can be clicked."""
     lines = card.plain.splitlines()
     return {
@@ -118,7 +118,7 @@ def described(card: Any) -> dict[str, Any]:
 
 def mimebundle(card: Any) -> dict[str, Any]:
     """What a page takes of a card, and what is printed where there is no page."""
-    return {**described(card), "text/html": fragment(card)}
+    return {**_described(card), "text/html": fragment(card)}
 
 
 def display_card(card: Any) -> None:
@@ -135,7 +135,7 @@ def display_card(card: Any) -> None:
         display(mimebundle(card), raw=True)
         return
     data, metadata = view_bundle(view)
-    display({**data, **described(card)}, metadata=metadata, raw=True)
+    display({**data, **_described(card)}, metadata=metadata, raw=True)
     note = display(_note(play), raw=True, display_id=True)
     shown = play.text
 
@@ -188,8 +188,8 @@ def make_view(play: Play) -> tuple[Any, Callable[[], None]]:
     class View(anywidget.AnyWidget):
         """See ``Play.receive`` for the messages it sends."""
 
-        _esm = source(asked["kind"])
-        _css = style()
+        _esm = _source(asked["kind"])
+        _css = _style()
         card = traitlets.Dict().tag(sync=True)
         guess = traitlets.Any(None, allow_none=True).tag(sync=True)
         answer = traitlets.Any(None, allow_none=True).tag(sync=True)

@@ -11,6 +11,8 @@ from torch.nn.functional import pad
 from ..data import images, toy
 from ..viz.scene import groups, sector
 
+__all__ = ["EXTENT", "GRID", "always", "by_colour", "code", "load", "names", "noise", "noise_seed"]
+
 IMAGES = ("digits", "mnist")  # mnist where its files are on this machine
 GRID = 64  # images in a grid
 EXTENT = 3.3  # half the side of the square that point pictures show, in standard deviations

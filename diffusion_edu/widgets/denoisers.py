@@ -14,6 +14,20 @@ from ..prediction import Model
 from ..schedules import Schedule
 from . import datasets
 
+__all__ = [
+    "KNOWN",
+    "MODELS",
+    "POINT_NETWORKS",
+    "SHIPPED",
+    "check_steps",
+    "denoiser",
+    "denoiser_code",
+    "given",
+    "resolve",
+    "source",
+    "with_network",
+]
+
 SHIPPED = ("swiss_roll", "moons", "gaussians", "digits", "mnist")
 POINT_NETWORKS = tuple(name for name in SHIPPED if name in toy.names())
 MODELS = ("network", "oracle")
@@ -91,6 +105,19 @@ def denoiser_code(kind: str, dataset: str) -> str:
     if dataset == "gaussians":
         return f"{chain}\nmodel = de.MixtureOracle(*de.toy.gaussians_mixture(), schedule)"
     return f"{chain}\n{datasets.code(dataset, KNOWN, 1)}\nmodel = de.EmpiricalOracle(x0, schedule)"
+
+
+def denoiser(values: dict[str, Any], own: tuple[Model, Schedule] | None) -> tuple[Model, Schedule]:
+    """What the values of an explorer name: the reader's ``own``, or see ``resolve``."""
+    if values["model"] == "yours" and own is not None:
+        return own
+    return resolve(values["model"], values["dataset"])
+
+
+def check_steps(steps: int, schedule: Schedule) -> None:
+    """Raise ValueError for more steps than the chain has."""
+    if steps > schedule.T:
+        raise ValueError(f"steps must lie in 1..T = 1..{schedule.T}, got steps={steps}")
 
 
 @lru_cache(maxsize=8)

@@ -23,7 +23,6 @@ from .elbo_terms import (
     EXACT,
     MAX_DRAWS,
     SIGMA2,
-    NumberLearner,
     State,
     code_of,
     decompose,
@@ -33,14 +32,14 @@ from .elbo_terms import (
     least_shown,
     least_terms,
     pair,
-    run_kl,
-    run_weight,
     shown_of,
 )
-from .explorer import Explorer, short
+from .elbo_yours import NumberLearner, run_kl, run_weight
+from .explorer import BUDGET, Explorer, short
 from .params import Param, choice, integer
 
-BUDGET = 0.06  # seconds: what a live slider may take and still feel attached to the hand
+__all__ = ["ElboDecomposer"]
+
 FEWEST = 64  # draws
 WEIGHTINGS = ("vlb", "simple", "min_snr")
 MAX_STEPS = 200

@@ -1,9 +1,8 @@
-"""What ElboDecomposer computes: the terms of the bound, what is exact, a learner's versions."""
+"""What ElboDecomposer computes: the terms of the bound, and what is exact."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -22,14 +21,31 @@ from ..schedules import Schedule, respace
 from ..spacing import timesteps
 from . import datasets
 from .denoisers import denoiser_code, resolve
-from .learner import Learner, LearnerError, bad_values
+
+__all__ = [
+    "DECODERS",
+    "EXACT",
+    "MAX_DRAWS",
+    "SIGMA2",
+    "State",
+    "bound",
+    "code_of",
+    "decompose",
+    "estimate",
+    "exact_denoiser",
+    "exact_nats",
+    "factors",
+    "least_shown",
+    "least_terms",
+    "pair",
+    "shown_of",
+]
 
 EXACT = "gaussians"  # the data whose density is known
 SIGMA2 = ("beta", "beta_tilde")
 DECODERS = ("gaussian", "discretized")
 MAX_DRAWS = 2048
 ROWS = 8192  # points given to the denoiser at once
-AGREES = 1e-4  # difference to the reference that float32 may make, as a share of 1 + its size
 
 ORACLE_CODE = f"""\
 _, schedule, _ = de.pretrained({EXACT!r})
@@ -66,7 +82,7 @@ class State:
     x0 (n, 2); eps and eps_hat (T, n, 2) at t = 1..T, as ``elbo`` takes them; terms: of the library.
 
     Where the density is known, else None: exact (n,), -log p(x_0); information (T+1, n) at the
-    levels T..0, see ``exact_steps``; least (T, n), ||eps - E[eps | x_t]||^2.
+    levels T..0, see ``_exact_steps``; least (T, n), ||eps - E[eps | x_t]||^2.
 
     mine (T,), mean of the learner's KL; mine_weight (T,); differences to the reference, by the name
     of the function.
@@ -120,48 +136,48 @@ def exact_denoiser() -> tuple[MixtureOracle, Schedule]:
 # ---- the bound -----------------------------------------------------------------------------------
 
 
-def chain(schedule: Schedule, steps: int) -> tuple[Schedule, Tensor]:
+def _chain(schedule: Schedule, steps: int) -> tuple[Schedule, Tensor]:
     """The chain of ``steps`` levels of a longer one, and which of its levels they are, (T+1,)."""
     levels = timesteps(schedule.T, steps)
     return respace(schedule, levels), levels.flip(0)
 
 
-def data(values: dict[str, Any], n: int) -> Tensor:
+def _data(values: dict[str, Any], n: int) -> Tensor:
     """x_0 of the first n draws, (n, 2); with more draws the first ones stay."""
     x0 = datasets.load(values["dataset"], MAX_DRAWS, values["seed"])[:n]
     return x0 if values["decoder"] == "gaussian" else toy.LIMIT * toy.from_uint8(toy.to_uint8(x0))
 
 
 @lru_cache(maxsize=4)
-def noise(T: int, seed: int) -> Tensor:
-    """(T+1, MAX_DRAWS, 2): noise of ``exact_steps``, then that in x_1, ..., x_T."""
+def _noise(T: int, seed: int) -> Tensor:
+    """(T+1, MAX_DRAWS, 2): noise of ``_exact_steps``, then that in x_1, ..., x_T."""
     return torch.stack([datasets.noise((MAX_DRAWS, 2), seed, t) for t in range(T + 1)])
 
 
 def decompose(model: Model, schedule: Schedule, values: dict[str, Any], n: int) -> State:
     """The bound of n draws: an x_0 each, and noise of its own at every t."""
-    short, levels = chain(schedule, values["steps"])
-    x0, z = data(values, n), noise(short.T, values["seed"])[:, :n]
-    eps_hat = predicted(model, x0, z[1:], short, levels)
+    short, levels = _chain(schedule, values["steps"])
+    x0, z = _data(values, n), _noise(short.T, values["seed"])[:, :n]
+    eps_hat = _predicted(model, x0, z[1:], short, levels)
     terms = bound(x0, z[1:], eps_hat, short, values["sigma2"], values["decoder"])
     weight = loss_weight(torch.arange(short.T, 0, -1), short, values["sigma2"])
     state = State(short, x0, z[1:], eps_hat, terms, weight)
     if values["dataset"] == EXACT:
         state.exact = exact_nats(x0, short, values["decoder"])
-        state.information, state.least = exact_steps(x0, z[0], short, state.exact)
+        state.information, state.least = _exact_steps(x0, z[0], short, state.exact)
     return state
 
 
-def predicted(model: Model, x0: Tensor, eps: Tensor, schedule: Schedule, levels: Tensor) -> Tensor:
+def _predicted(model: Model, x0: Tensor, eps: Tensor, schedule: Schedule, levels: Tensor) -> Tensor:
     """The noise predicted at t = 1..T, (T, n, 2), with few calls."""
-    x_t, t = every_level(x0, eps, schedule)
+    x_t, t = _every_level(x0, eps, schedule)
     pieces = zip(x_t.split(ROWS), levels[t].split(ROWS), strict=True)
     output = torch.cat([model(*piece) for piece in pieces])
     check_same_shape(x_t=x_t, output=output)
     return output.view(eps.shape)
 
 
-def every_level(x0: Tensor, eps: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor]:
+def _every_level(x0: Tensor, eps: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor]:
     """x_t of t = 1..T below each other, (T n, 2), and the t of each row; eps (T, n, 2)."""
     t = torch.arange(1, schedule.T + 1).repeat_interleave(len(x0))
     return q_sample(x0.repeat(schedule.T, 1), t, eps.reshape(len(t), -1), schedule), t
@@ -194,7 +210,7 @@ def exact_nats(x0: Tensor, schedule: Schedule, decoder: str) -> Tensor:
     return -(torch.stack(cells) + weights.log()[:, None]).logsumexp(0)
 
 
-def exact_steps(x0: Tensor, z: Tensor, schedule: Schedule, exact: Tensor) -> tuple[Tensor, Tensor]:
+def _exact_steps(x0: Tensor, z: Tensor, schedule: Schedule, exact: Tensor) -> tuple[Tensor, Tensor]:
     r"""What no network can beat: ``State.information`` and ``State.least`` of the mixture.
 
     With the true q(x_{t-1} | x_t) in place of a Gaussian, L_T + ... + L_{t-1} has the mean of
@@ -205,7 +221,7 @@ def exact_steps(x0: Tensor, z: Tensor, schedule: Schedule, exact: Tensor) -> tup
     """
     oracle = MixtureOracle(*toy.gaussians_mixture(), schedule)
     same = z.expand(schedule.T, *z.shape)
-    x_t, t = every_level(x0, same, schedule)
+    x_t, t = _every_level(x0, same, schedule)
     known = oracle.evaluate(x_t, schedule.alpha_bar[t])
     own = q_marginal(x0.repeat(schedule.T, 1), t, schedule).log_prob(x_t)
     information = _steady((own - known.log_prob).view(schedule.T, -1), x0, z)
@@ -275,114 +291,3 @@ def least_shown(state: State, weighting: str) -> Tensor | None:
     if weighting != "vlb":
         mean, error = estimate(factors(weighting, state)[:, None] * state.least)
     return torch.where(mean > 2 * error, mean, math.nan)
-
-
-# ---- the learner's functions ---------------------------------------------------------------------
-
-
-class NumberLearner(Learner):
-    """A learner whose function returns a number for each example, and gets t as a tensor first."""
-
-    def __init__(self, function: Callable[..., Any], role: str) -> None:
-        super().__init__(function, role)
-        self._tensor_times = True
-
-    def _check(self, out: Any, like: Tensor) -> None:
-        if isinstance(out, Tensor) and out.shape != like.shape:
-            raise LearnerError(
-                f"your {self.role} returned shape {tuple(out.shape)}; it must be "
-                f"{tuple(like.shape)}, one number for each example"
-            )
-        super()._check(out, like)
-
-
-def run_kl(learner: Learner, state: State, values: dict[str, Any], hurry: bool) -> None:
-    """Fill ``mine`` with the learner's L_{t-1}, t = T..2, and say what there is to say of it."""
-    mine: list[Tensor] = []
-    exact = state.rows[:-1]
-
-    def call(f: int) -> None:
-        t = state.times[f]
-        x_t = q_sample(state.x0, t, state.eps[t - 1], state.schedule)
-        mine.append(learner(exact[f], state.x0, x_t, t, state.eps_hat[t - 1], state.schedule))
-
-    late = _patiently(learner, range(len(exact)), call, state, hurry)
-    if not mine:
-        return
-    every = torch.full_like(exact, math.nan)
-    every[: len(mine)] = torch.stack(mine)
-    state.mine = torch.cat([every.mean(1), torch.tensor([math.nan])])
-    if not late:
-        others = [s for s in SIGMA2 if s != values["sigma2"]]
-        known = {other: _kl(state, other, values["decoder"]) for other in others}
-        _judge(learner, every, exact, state, known)
-
-
-def _kl(state: State, sigma2: str, decoder: str) -> Tensor:
-    """L_{T-1}, ..., L_1 with another sigma^2, (T-1, n)."""
-    terms = bound(state.x0, state.eps, state.eps_hat, state.schedule, sigma2, decoder)
-    return terms.L_t.T.flip(0)
-
-
-def run_weight(learner: Learner, state: State, values: dict[str, Any], hurry: bool) -> None:
-    """Fill ``mine_weight``, the learner's weight at t = T..1."""
-    times = torch.tensor(state.times)
-    mine: list[Tensor] = []
-
-    def call(times: Tensor) -> None:
-        mine.append(learner(state.weight, times, state.schedule))
-
-    late = _patiently(learner, [times], call, state, hurry)
-    if late or not mine:
-        return
-    state.mine_weight = mine[0]
-    finite = state.weight.isfinite()  # with beta_tilde the weight of t = 1 is infinite
-    others = [s for s in SIGMA2 if s != values["sigma2"]]
-    known = {s: loss_weight(times, state.schedule, s)[finite, None] for s in others}  # type: ignore[arg-type]
-    mine_, exact = (x[finite, None] for x in (mine[0], state.weight))
-    _judge(learner, mine_, exact, state, known, times[finite].tolist())
-
-
-def _patiently(
-    learner: Learner, items: Any, call: Callable[[Any], None], state: State, hurry: bool
-) -> bool:
-    """Run the calls; True, with a note, if the function failed or there was too little time."""
-    try:
-        late = learner.over(items, call, hurry)
-    except LearnerError as error:
-        late = str(error)
-    if late:
-        state.notes.append({"level": "error", "text": late})
-    return late is not None
-
-
-def _judge(
-    learner: Learner,
-    mine: Tensor,
-    exact: Tensor,
-    state: State,
-    known: dict[str, Tensor],
-    times: Sequence[int] | None = None,
-) -> None:
-    """A note on how the learner's (F, n) differs from the reference, and from ``known`` others."""
-    times = state.times if times is None else times
-    if bad := bad_values(mine, times, learner):
-        state.notes.append({"level": "error", "text": bad})
-        return
-    off = (mine - exact).abs()
-    worst = int(off.argmax()) // off.shape[1]
-    state.differences[learner.role] = float(off.max())
-    how = "agrees with the reference"
-    if not _agree(mine, exact):
-        how = "differs from the reference"
-        same = [name for name, other in known.items() if _agree(mine, other)]
-        how += f" (it is that of sigma2 = {same[0]})" if same else ""
-    largest = f"largest difference {float(off.max()):.2g}, at t = {times[worst]}"
-    state.notes.append({"level": "info", "text": f"your {learner.role} {how}: {largest}"})
-
-
-def _agree(mine: Tensor, exact: Tensor) -> bool:
-    both_infinite = mine.isinf() & exact.isinf()
-    return bool(
-        ((mine - exact).abs() <= AGREES * (1 + exact.abs())).logical_or(both_infinite).all()
-    )

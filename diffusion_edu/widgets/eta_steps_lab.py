@@ -17,7 +17,16 @@ from ..prediction import Model
 from ..schedules import Schedule
 from ..spacing import Spacing
 from ..viz.scene import Control, Scene, pick, slide, slide_seed
-from .denoisers import MODELS, POINT_NETWORKS, denoiser_code, given, resolve, source, with_network
+from .denoisers import (
+    MODELS,
+    POINT_NETWORKS,
+    check_steps,
+    denoiser,
+    denoiser_code,
+    given,
+    source,
+    with_network,
+)
 from .eta_steps_table import (
     ETAS,
     HAT,
@@ -37,14 +46,14 @@ from .eta_steps_table import (
     missing,
     walk_code,
 )
-from .explorer import Explorer, Pages, nearest, short
+from .explorer import BUDGET, Explorer, Pages, nearest, short
 from .jobs import Job
 from .learner import Learner
 from .params import Param, choice, integer, number, small_work
-from .reverse import draw_walk, run_learner
+from .reverse import FEWEST, draw_walk, run_learner, thin
 
-BUDGET = 0.06  # seconds: what a live slider may take and still feel attached to the hand
-FEWEST = 200  # points always drawn while dragging
+__all__ = ["SPACINGS", "EtaStepsLab"]
+
 DRAWN = 400  # points drawn otherwise, about; distances are those of all
 SENT = 50  # steps drawn, at most: a saved page has the walks of every cell
 MOST_STEPS = 100
@@ -199,33 +208,26 @@ class EtaStepsLab(Explorer):
                 if self._filling[0] == key:
                     return self._filling[1]
                 self._filling[1].cancel()
-            denoiser = self._denoiser(values)
-            table = self._tables.of(values, denoiser[1].T)
+            both = denoiser(values, self._given)
+            table = self._tables.of(values, both[1].T)
 
             def put(cells: dict[Cell, Tensor]) -> None:
                 self._publish(partial(enter, table, cells))
 
             def work(job: Job) -> None:
-                Filling(denoiser, values, missing(table), put, job.step).run()
+                Filling(both, values, missing(table), put, job.step).run()
 
             self._filling = key, self._start("filling the table", work)
             return self._filling[1]
 
     # ---- the model -------------------------------------------------------------------------------
 
-    def _denoiser(self, values: dict[str, Any]) -> tuple[Model, Schedule]:
-        if values["model"] == "yours" and self._given is not None:
-            return self._given
-        return resolve(values["model"], values["dataset"])
-
     def _compute(self, values: dict[str, Any], coarse: bool) -> State:
-        model, schedule = denoiser = self._denoiser(values)
-        if values["steps"] > schedule.T:
-            limits = f"1..T = 1..{schedule.T}"
-            raise ValueError(f"steps must lie in {limits}, got steps={values['steps']}")
+        model, schedule = both = denoiser(values, self._given)
+        check_steps(values["steps"], schedule)
         stride = self._stride(values) if coarse else 1
-        ddim = self._runs.get(denoiser, values, values["eta"], stride)
-        ddpm = self._runs.get(denoiser, values, HAT, stride)
+        ddim = self._runs.get(both, values, values["eta"], stride)
+        ddpm = self._runs.get(both, values, HAT, stride)
         noise = floor(values["dataset"], values["n"], values["metric"])
         state = State(schedule, ddim, ddpm, None, {}, noise, stride=stride)
         if self._learner is not None:
@@ -264,7 +266,7 @@ class EtaStepsLab(Explorer):
         more = with_network(values, asked, POINT_NETWORKS)
         values, asked = values | more, asked | more
         known = asked["model"] in (*MODELS, "yours") and asked["dataset"] in toy.names()
-        T = self._denoiser(asked)[1].T if known else self._state.schedule.T
+        T = denoiser(asked, self._given)[1].T if known else self._state.schedule.T
         if "steps" in values or asked["steps"] > T:
             values = values | {"steps": min(max(asked["steps"], 1), T)}
         return values
@@ -291,10 +293,10 @@ class EtaStepsLab(Explorer):
         self, values: dict[str, Any], step: Callable[[float, str], None] = lambda done, text: None
     ) -> None:
         """Measure the cells of a table that are not known yet, here and now."""
-        denoiser = self._denoiser(values)
-        table = self._tables.of(values, denoiser[1].T)
+        both = denoiser(values, self._given)
+        table = self._tables.of(values, both[1].T)
         with small_work():
-            Filling(denoiser, values, missing(table), partial(enter, table), step).run()
+            Filling(both, values, missing(table), partial(enter, table), step).run()
 
     def _controls(self, state: State) -> list[Control]:
         v, h = self._values, HELP
@@ -320,7 +322,7 @@ class EtaStepsLab(Explorer):
     # ---- the picture -----------------------------------------------------------------------------
 
     def _scene(self, state: State) -> Scene:
-        kept = _kept(len(state.times))
+        kept = thin(len(state.times), SENT)
         times = [state.times[f] for f in kept]
         scene = Scene(
             times,
@@ -362,12 +364,6 @@ class EtaStepsLab(Explorer):
 def _every(n: int) -> int:
     """Every how-manieth of n points is drawn."""
     return math.ceil(n / DRAWN)
-
-
-def _kept(frames: int) -> list[int]:
-    """Indices of at most SENT + 1 frames, first and last among them."""
-    shown = min(frames - 1, SENT)
-    return [round(i * (frames - 1) / shown) for i in range(shown + 1)]
 
 
 def _text(state: State, kept: list[int], eta: float) -> list[str]:

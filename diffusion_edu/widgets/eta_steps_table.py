@@ -22,6 +22,29 @@ from .denoisers import KNOWN
 from .reverse import State as Walk
 from .reverse import walk
 
+__all__ = [
+    "ETAS",
+    "HAT",
+    "HELD_OUT",
+    "LABELS",
+    "METRICS",
+    "PAUSE",
+    "Cell",
+    "Filling",
+    "Run",
+    "Runs",
+    "State",
+    "Tables",
+    "cell_of",
+    "columns",
+    "distance",
+    "enter",
+    "floor",
+    "key_of",
+    "missing",
+    "walk_code",
+]
+
 HAT = "hat"  # sigma-hat, DDIM's name for DDPM's larger variance: variance="large"
 ETAS = ("0", "0.2", "0.5", "1", HAT)  # rows of the table, as in DDIM's Table 1
 STEPS = (5, 10, 20, 50, 100)  # its columns
@@ -56,7 +79,7 @@ def key_of(values: dict[str, Any]) -> Key:
     return tuple(values[name] for name in ("model", "dataset", "spacing", "seed", "n"))
 
 
-def held_out(dataset: str, n: int) -> Tensor:
+def _held_out(dataset: str, n: int) -> Tensor:
     """The (n, 2) points that samples are compared with; no network was trained on them."""
     return datasets.load(dataset, n, HELD_OUT)
 
@@ -65,7 +88,7 @@ def distance(x: Tensor, dataset: str, metric: str) -> float:
     """From samples x (n, 2) to as many held-out points; infinite where x is not finite."""
     if not x.isfinite().all():
         return math.inf
-    return float(METRICS[metric](x, held_out(dataset, len(x))))
+    return float(METRICS[metric](x, _held_out(dataset, len(x))))
 
 
 @lru_cache(maxsize=64)
@@ -94,7 +117,9 @@ class Run:
         return self.distances[metric]
 
 
-def run(model: Model, schedule: Schedule, values: dict[str, Any], row: Row, stride: int = 1) -> Run:
+def _run(
+    model: Model, schedule: Schedule, values: dict[str, Any], row: Row, stride: int = 1
+) -> Run:
     """From x_T to data: DDIM with eta ``row``, or DDPM with sigma^2 = beta if that is ``HAT``."""
     taus = timesteps(schedule.T, values["steps"], values["spacing"])
     how = {"sampler": "ddpm"} if row == HAT else {"sampler": "ddim", "eta": float(row)}
@@ -141,9 +166,9 @@ class Runs:
     def get(
         self, denoiser: tuple[Model, Schedule], values: dict[str, Any], row: Row, stride: int
     ) -> Run:
-        """As ``run``, from memory where it is there."""
+        """As ``_run``, from memory where it is there."""
         key = (*key_of(values), values["steps"], row, stride)
-        found = self._runs.pop(key, None) or run(*denoiser, values, row, stride)
+        found = self._runs.pop(key, None) or _run(*denoiser, values, row, stride)
         self._runs[key] = found
         for old in list(self._runs)[:-RECENT]:
             del self._runs[old]
@@ -227,7 +252,7 @@ class Filling:
 
     def _measure(self, r: int, c: int) -> Tensor:
         values = {**self._values, "steps": self._steps[c]}
-        end = run(self._model, self._denoiser[1], values, ETAS[r]).walk.x[-1]
+        end = _run(self._model, self._denoiser[1], values, ETAS[r]).walk.x[-1]
         found = [distance(end, values["dataset"], metric) for metric in METRICS]
         return torch.tensor(found, dtype=torch.float64)
 

@@ -17,7 +17,10 @@ from .jobs import Job, Tell
 from .params import Param, integer, number, small_work
 from .saving import FORMATS, encode
 
+__all__ = ["BUDGET", "Explorer", "Pages", "nearest", "short"]
+
 Pages = tuple[dict[tuple[Any, ...], Scene], dict[str, list[Any]], tuple[Any, ...]]
+BUDGET = 0.06  # seconds: what a live slider may take and still feel attached to the hand
 BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left {postfix}"
 
 

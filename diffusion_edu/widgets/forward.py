@@ -16,8 +16,23 @@ from ..schedules import Schedule
 from ..viz.scene import Axis, Control, Scene, pick, slide, slide_seed
 from . import datasets
 from .explorer import Explorer, Pages, short
-from .learner import Learner, LearnerError, bad_values
+from .learner import Learner, agreement, answers
 from .params import Param, choice, integer, number
+
+__all__ = [
+    "HELP",
+    "MAX_T",
+    "SCHEDULES",
+    "WITH_BETAS",
+    "ForwardExplorer",
+    "State",
+    "first_beta_limit",
+    "fit_betas",
+    "last_beta_limit",
+    "make_schedule",
+    "schedule_code",
+    "slide_betas",
+]
 
 WITH_BETAS = ("linear", "quadratic", "sigmoid")  # the others have no beta_1, beta_T to choose
 SCHEDULES = (*WITH_BETAS, "cosine", "sigmoid_alpha_bar", "jsd")
@@ -156,7 +171,7 @@ class ForwardExplorer(Explorer):
         )
         x0 = datasets.load(values["dataset"], values["n"], values["seed"])
         eps = datasets.noise(tuple(x0.shape), values["seed"], 0)
-        a, b = tables(schedule, values["shrink"] == "on")
+        a, b = _tables(schedule, values["shrink"] == "on")
         state = State(schedule, x0, eps, a, b, list(range(schedule.T + 1)))
         if self._learner is not None:
             _run_learner(self._learner, state, coarse)
@@ -289,7 +304,7 @@ def make_schedule(name: str, T: int, beta_1: float | None, beta_T: float | None)
         raise ValueError(f"beta_1={beta_1}, beta_T={beta_T} with T={T}: {error}") from error
 
 
-def tables(schedule: Schedule, shrink: bool) -> tuple[Tensor, Tensor]:
+def _tables(schedule: Schedule, shrink: bool) -> tuple[Tensor, Tensor]:
     """a, b of x_t = a[t] x0 + b[t] eps: DDPM eq. 4; without the shrinking 1 and sqrt(sum beta)."""
     if shrink:
         return schedule.sqrt_alpha_bar, schedule.sqrt_one_minus_alpha_bar
@@ -298,36 +313,20 @@ def tables(schedule: Schedule, shrink: bool) -> tuple[Tensor, Tensor]:
 
 def _run_learner(learner: Learner, state: State, hurry: bool) -> None:
     """Fill ``mine``, ``differences`` and ``notes`` with what the learner's q_sample gives."""
-    mine: list[Tensor] = []
     differences: list[float] = []
 
-    def call(t: int) -> None:
+    def call(t: int) -> Tensor:
         x_t = learner(state.x0, state.x0, t, state.eps, state.schedule)
         exact = reference(state.x0, t, state.eps, state.schedule)
         differences.append(float((x_t - exact).abs().max()))
-        mine.append(x_t)
+        return x_t
 
-    try:
-        late = learner.over(state.times, call, hurry)
-    except LearnerError as error:
-        state.notes = [{"level": "error", "text": f"At t = {len(mine)}: {error}"}]
+    state.mine, whole = answers(learner, state.times, call, state.notes, hurry)
+    if state.mine is None:
         return
-    if late:
-        state.notes = [{"level": "error", "text": late}]
-    if not mine:
-        return
-    missing = len(state.times) - len(mine)
-    state.mine = torch.stack(mine + [torch.full_like(state.x0, math.nan)] * missing)
     state.differences = differences
-    if late:
-        return
-    bad = bad_values(state.mine, state.times, learner)
-    worst = max(range(len(mine)), key=state.differences.__getitem__)
-    agrees = state.differences[worst] < 1e-5
-    verdict = "agrees with the reference" if agrees else "differs from the reference"
-    largest = f"largest difference {state.differences[worst]:.2g}, at t = {worst}"
-    text = f"your q_sample {verdict}: {largest}"
-    state.notes = [{"level": "error", "text": bad} if bad else {"level": "info", "text": text}]
+    if whole:
+        state.notes.append(agreement(learner, state.mine, state.times, differences))
 
 
 def _variance(state: State) -> Tensor:

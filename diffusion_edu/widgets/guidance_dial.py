@@ -31,12 +31,14 @@ from .guidance_scores import (
     network,
     picture,
     real_spread,
-    run_learner,
     walk,
 )
+from .guidance_yours import run_learner
 from .jobs import Job
 from .learner import Learner
 from .params import Param, choice, integer, number, small_work
+
+__all__ = ["GuidanceDial"]
 
 BUDGET = 0.2  # seconds for the walk while a slider is dragged
 FEWEST = 4  # steps of such a walk, at least: fewer change the images more than guidance does

@@ -20,8 +20,29 @@ from ..nets import pretrained
 from ..prediction import Model, guided
 from ..sampling import Step, sample
 from ..schedules import Schedule
-from . import datasets, learner
-from .learner import Learner, LearnerError, bad_values
+from . import datasets
+
+__all__ = [
+    "GREY",
+    "GUIDANCES",
+    "LINE",
+    "MEASURED",
+    "SHIPPED",
+    "Curve",
+    "Network",
+    "State",
+    "Walk",
+    "classes_of",
+    "draw",
+    "given",
+    "lines_of_text",
+    "measure",
+    "network",
+    "picture",
+    "real_spread",
+    "spread",
+    "walk",
+]
 
 SHIPPED = ("digits", "mnist")
 GUIDANCES = (1.0, 0.0, 0.5, 1.5, 2.0, 3.0, 4.0, 5.0)  # in the order they are measured
@@ -30,7 +51,6 @@ MEASURE_SEED = 2_000_000_000  # away from the seeds of the grids
 REAL = 50  # real images of each class that samples are compared with, at most
 SMALL = 16  # pixels: grids of images up to that size have more images
 GREY, LINE = -0.6, 1.0  # between images, and the line under one
-AGREES = 1e-3  # rounding of eps is magnified by b/a = 158 at t = T
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,14 +167,14 @@ def walk(net: Network, label: str, guidance: float, eta: float, steps: int, seed
     y = classes_of(net, label, net.n)
     guidance = guidance if y is not None else 0.0
     begin = time.perf_counter()
-    times, x, x0 = collect(net, draw(net, guided(net.model, y, guidance), net.n, eta, steps, seed))
+    times, x, x0 = _collect(net, draw(net, guided(net.model, y, guidance), net.n, eta, steps, seed))
     pace = (time.perf_counter() - begin) / steps * (2 if guidance in (0, 1) else 1)
-    features, logits = judge(net, x0.flatten(0, 1))
+    features, logits = _judge(net, x0.flatten(0, 1))
     shape = len(times), net.n
     return Walk(times, x, logits.argmax(1).view(shape), features.view(*shape, -1), pace)
 
 
-def collect(net: Network, steps: Iterator[Step]) -> tuple[list[int], Tensor, Tensor]:
+def _collect(net: Network, steps: Iterator[Step]) -> tuple[list[int], Tensor, Tensor]:
     """Levels, states and predictions of x0 of a walk, the last prediction being the result."""
     every = list(steps)
     x = [step.x_t for step in every] + [every[-1].x_s]
@@ -162,7 +182,7 @@ def collect(net: Network, steps: Iterator[Step]) -> tuple[list[int], Tensor, Ten
     return [every[0].t, *(step.s for step in every)], torch.stack(x), torch.stack(x0)
 
 
-def judge(net: Network, x: Tensor) -> tuple[Tensor, Tensor]:
+def _judge(net: Network, x: Tensor) -> tuple[Tensor, Tensor]:
     """What the classifier makes of images x (B, C, H, W) in [-1, 1]: features, logits."""
     features, logits = net.space(images.to_uint8(crop(x, net.pad)))
     return features, logits
@@ -244,7 +264,7 @@ def measure(
     for i, step in enumerate(way):
         x = step.x_s
         tell((i + 1) / steps)
-    features, logits = judge(net, x)
+    features, logits = _judge(net, x)
     read = float((logits.argmax(1) == y).float().mean())
     return read, spread(features, y, net.space.classes)
 
@@ -332,64 +352,3 @@ def lines_of_text(state: State) -> list[str]:
         spread = float(state.diversity[f])
         lines.append(line if math.isnan(spread) else f"{line}, diversity {spread:.2f}")
     return lines
-
-
-# ---- the learner's function --------------------------------------------------------------------
-
-
-class _Late(Exception):  # noqa: N818, carries a sentence out of a sampler
-    pass
-
-
-def run_learner(teacher: Learner, state: State, values: dict[str, Any], hurry: bool) -> None:
-    """Walk with eps from the learner's cfg_eps: fill ``mine`` and ``notes``."""
-    net, reference, steps = state.net, state.shown.x, len(state.times) - 1
-    mixed = _learners(teacher, state, values, hurry)
-    way = draw(net, mixed, net.n, values["eta"], steps, values["seed"])
-    mine, bad = [reference[0]], None
-    try:
-        mine.extend(step.x_s for step in way)
-    except LearnerError as error:
-        bad = f"At t = {state.times[len(mine) - 1]}: {error}"
-    except _Late as late:
-        bad = str(late)
-    missing = [torch.full_like(mine[0], torch.nan)] * (steps + 1 - len(mine))
-    if len(mine) > 1:
-        state.mine = torch.stack(mine + missing)
-    bad = bad or bad_values(torch.stack(mine), state.times, teacher)
-    text = bad or _verdict(teacher, state, values, torch.stack(mine))
-    state.notes = [{"level": "error" if bad else "info", "text": text}]
-
-
-def _learners(teacher: Learner, state: State, values: dict[str, Any], hurry: bool) -> Model:
-    """A network whose eps is the learner's mix; only their time counts, not the network's."""
-    model, left = state.net.model, [learner.HURRY if hurry else learner.PATIENCE]
-
-    def mixed(x: Tensor, t: Tensor) -> Tensor:
-        both, made = (model(x, t, state.asked), model(x, t, None)), []
-        begin = time.perf_counter()
-        guidance = values["guidance"]
-        late = teacher.over([0], lambda _: made.append(teacher(x, *both, guidance)), hurry)
-        left[0] -= time.perf_counter() - begin
-        if late or left[0] < 0:
-            slow = f"your {teacher.role} is slow: only what it gave in time is shown"
-            raise _Late(late or slow)
-        return made[0]
-
-    return mixed
-
-
-def _verdict(teacher: Learner, state: State, values: dict[str, Any], mine: Tensor) -> str:
-    worst = float((mine - state.shown.x).abs().max())
-    if worst < AGREES:
-        return f"your {teacher.role} agrees with the reference: largest difference {worst:.1g}"
-    text = f"your {teacher.role} differs from the reference: largest difference {worst:.2g}"
-    if state.asked is None:
-        return text
-    # The paper counts guidance from the conditional network: the usual mistake has a name.
-    papers = guided(state.net.model, state.asked, values["guidance"] + 1)
-    how = values["eta"], len(state.times) - 1, values["seed"]
-    first = next(draw(state.net, papers, state.net.n, *how)).x_s
-    if float((mine[1] - first).abs().max()) < AGREES:
-        text += ". It is that of guidance + 1: the paper's w is guidance - 1"
-    return text

@@ -16,6 +16,8 @@ from ..viz.scene_figure import SceneFigure
 from .explorer import Explorer
 from .jobs import Tell
 
+__all__ = ["ImageView", "make_image_view"]
+
 
 class ImageView:
     """Controls, picture, text; ``box`` is the widget to display."""

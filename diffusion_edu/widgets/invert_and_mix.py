@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,19 @@ from torch import Tensor
 
 from ..prediction import Model
 from ..schedules import Schedule
-from ..viz.scene import Axis, Control, Scene, pick, slide, slide_seed
+from ..viz.scene import Control, Scene, note, pick, slide, slide_seed
 from . import datasets
-from .denoisers import KNOWN, MODELS, SHIPPED, denoiser_code, given, resolve, source, with_network
+from .denoisers import (
+    KNOWN,
+    MODELS,
+    SHIPPED,
+    check_steps,
+    denoiser,
+    denoiser_code,
+    given,
+    source,
+    with_network,
+)
 from .explorer import Explorer, Pages, nearest
 from .invert_paths import (
     AT_ONCE,
@@ -23,17 +32,17 @@ from .invert_paths import (
     REACH,
     State,
     Trips,
-    draw_images,
-    draw_planes,
     lambdas,
     measure_all,
     run_invert,
     run_slerp,
-    texts,
     travel,
 )
+from .invert_pictures import draw_errors, draw_images, draw_planes, texts
 from .learner import Learner
 from .params import Param, choice, integer, number
+
+__all__ = ["InvertAndMix"]
 
 BUDGET = 0.15  # seconds that the ways may take while something is dragged
 NETWORKS = tuple(name for name in SHIPPED if name in datasets.always())
@@ -214,32 +223,24 @@ class InvertAndMix(Explorer):
     # ---- the model -------------------------------------------------------------------------------
 
     def _compute(self, values: dict[str, Any], coarse: bool) -> State:
-        model, schedule = self._denoiser(values)
-        if values["steps"] > schedule.T:
-            raise ValueError(
-                f"steps must lie in 1..T = 1..{schedule.T}, got steps={values['steps']}"
-            )
+        model, schedule = denoiser(values, self._given)
+        check_steps(values["steps"], schedule)
         trips = self._trips(values)
         steps, some = self._plan(values, trips.data.ndim > 2, coarse)
-        ends = chosen(values, trips.data)
+        ends = _chosen(values, trips.data)
         state = travel(model, schedule, trips, ends, steps, values["mix"], some)
         if len(some) < len(state.times):
             state.coarse, state.seconds = True, self._state.seconds
         self._measure(values, model, state, coarse)
         if values["model"] == "oracle" and values["dataset"] != "gaussians":
             text = "the way back ends near one of them, and the error does not vanish"
-            note = f"This exact denoiser knows only a finite set of examples: {text}"
-            state.notes.append({"level": "info", "text": note})
+            text = f"This exact denoiser knows only a finite set of examples: {text}"
+            state.notes.append(note("info", text))
         if self._slerp is not None:
             run_slerp(self._slerp, model, state, coarse)
         if self._invert is not None:
             run_invert(self._invert, model, state, coarse)
         return state
-
-    def _denoiser(self, values: dict[str, Any]) -> tuple[Model, Schedule]:
-        if values["model"] == "yours" and self._given is not None:
-            return self._given
-        return resolve(values["model"], values["dataset"])
 
     def _trips(self, values: dict[str, Any]) -> Trips:
         """Round trips of this denoiser and data, kept: they do not depend on A, B and the mix."""
@@ -290,7 +291,7 @@ class InvertAndMix(Explorer):
             super()._act(action)
         if any(job.label == MEASURE for job in self._jobs.values()):
             return
-        trips, (model, schedule) = self._state.trips, self._denoiser(self._values)
+        trips, (model, schedule) = self._state.trips, denoiser(self._values, self._given)
 
         def done(steps: int, trip: tuple[Tensor, Tensor]) -> None:
             trips.known[steps] = trip
@@ -370,28 +371,8 @@ class InvertAndMix(Explorer):
         return scene
 
 
-def chosen(values: dict[str, Any], data: Tensor) -> Tensor:
+def _chosen(values: dict[str, Any], data: Tensor) -> Tensor:
     """A and B, (2, *D)."""
     if data.ndim > 2:
         return data[[values["a"], values["b"]]]
     return torch.tensor([[values["ax"], values["ay"]], [values["bx"], values["by"]]])
-
-
-def draw_errors(scene: Scene, state: State, steps: int) -> None:
-    """Errors of round trips against the number of steps."""
-    assert state.curve is not None
-    several, rms, median = state.curve
-    wide = torch.logspace(0, math.log10(max(CURVE)), 41)
-    slope = median[-1] * several[-1] / wide
-    unit = "per pixel" if state.images else "|x_0 - x_0'|"
-    both = torch.cat([rms, median]).nan_to_num(1.0).clamp(1e-6, 1e6).log10()
-    low, high = min(-2, math.floor(both.min())), max(1, math.ceil(both.max()))
-    series = [
-        scene.series(f"RMS of {len(state.trips.measured)}", rms, several.float()),
-        scene.series("median", median, several.float()),
-        scene.series("falling like 1/S", slope.where(slope <= 10.0**high, math.nan), wide),
-    ]
-    y = Axis(10.0**low, 10.0**high, unit, log=True)
-    x = Axis(1, max(100, steps), "steps S", log=True)
-    now = torch.full((len(state.times),), float(steps))
-    scene.curves("error of x_0 -> x_T -> x_0'", series, y, x, at=now)

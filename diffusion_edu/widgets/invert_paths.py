@@ -14,10 +14,28 @@ from ..prediction import Model
 from ..sampling import ddim, invert, sample, slerp
 from ..schedules import Schedule
 from ..spacing import timesteps
-from ..viz.scene import Axis, Handle, Scene, note
+from ..viz.scene import note
 from . import datasets
 from .explorer import nearest
-from .learner import Learner, LearnerError, bad_values
+from .learner import Learner, LearnerError, answers, bad_values, compared
+
+__all__ = [
+    "AGAIN",
+    "AT_ONCE",
+    "CURVE",
+    "MIXES",
+    "POINTS",
+    "REACH",
+    "State",
+    "Trips",
+    "between",
+    "distance",
+    "lambdas",
+    "measure_all",
+    "run_invert",
+    "run_slerp",
+    "travel",
+]
 
 MIXES = ("slerp", "lerp")
 CURVE = (1, 2, 5, 10, 20, 50, 100)  # numbers of steps at which round trips are measured
@@ -26,9 +44,6 @@ AGAIN = (10, 20, 50)  # numbers of steps in which the same latent is decoded for
 POINTS, IMAGES = 200, 8  # how many examples make round trips
 PROBES = 6  # pairs tried on a learner's slerp besides the one shown; the last are parallel
 REACH = 2.6  # half the side of pictures of the plane
-DARK = 0.5  # contrast of the images of the other lambdas
-LATENT = 2.5  # standard deviations of a latent that are white
-RING = 0.14  # radius of the ring around the mix
 AGREES = 1e-3  # float32 angles of nearly parallel vectors are known to about this
 
 
@@ -51,7 +66,7 @@ class Trips:
         """Make the trips that are not known yet."""
         for steps in wanted:
             if steps <= schedule.T and steps not in self.known:
-                self.known[steps] = round_trip(model, self.measured, schedule, steps)
+                self.known[steps] = _round_trip(model, self.measured, schedule, steps)
 
     def missing(self, schedule: Schedule) -> list[int]:
         """Numbers of steps of the curve at which nothing is measured yet."""
@@ -112,7 +127,7 @@ def lambdas(images: bool) -> list[float]:
     return [i / last for i in range(last + 1)]
 
 
-def round_trip(
+def _round_trip(
     model: Model,
     x0: Tensor,
     schedule: Schedule,
@@ -148,7 +163,7 @@ def measure_all(
         def tick(done: float, steps: int = steps, before: int = sum(missing[:i])) -> None:
             step((before + done * steps) / sum(missing), f"S = {steps}")
 
-        tell(steps, round_trip(model, trips.measured, schedule, steps, tick))
+        tell(steps, _round_trip(model, trips.measured, schedule, steps, tick))
 
 
 def between(mix: str, a: Tensor, b: Tensor, lams: Tensor) -> Tensor:
@@ -198,27 +213,19 @@ def travel(
 def run_slerp(learner: Learner, model: Model, state: State, hurry: bool) -> None:
     """Fill ``mine_mixed``, ``mine``, ``difference`` and ``notes`` with what the slerp gives."""
     a, b = _pairs(state.latents)
-    rows: list[Tensor] = []
 
-    def call(lam: float) -> None:
-        rows.append(learner(a, a, b, lam))
+    def call(lam: float) -> Tensor:
+        return learner(a, a, b, lam)
 
-    try:
-        late = learner.over(state.times, call, hurry)
-    except LearnerError as error:
-        state.notes.append(note("error", f"At \u03bb = {state.times[len(rows)]:g}: {error}"))
+    at = "\u03bb = {:g}"
+    every, whole = answers(learner, state.times, call, state.notes, hurry, at)
+    if every is None:
         return
-    if late:
-        state.notes.append(note("error", late))
-        if not rows:
-            return
-    every = torch.stack(rows)
-    empty = torch.full((len(state.times) - len(rows), *state.latents.shape[1:]), math.nan)
-    state.mine_mixed = torch.cat([every[:, 0], empty])
+    state.mine_mixed = every[:, 0]
     mine = state.mine_mixed[state.some]
     state.mine = ddim(model, mine, state.schedule, state.steps)[state.shown]
-    exact = torch.stack([slerp(a, b, lam) for lam in state.times[: len(rows)]])
-    if not late:
+    if whole:
+        exact = torch.stack([slerp(a, b, lam) for lam in state.times])
         state.notes.append(_verdict(learner, every, exact, state))
 
 
@@ -239,11 +246,11 @@ def _verdict(learner: Learner, every: Tensor, exact: Tensor, state: State) -> di
     if not every.isfinite().all():
         where = "where a and b are parallel: sin(theta) is 0 there"
         return note("error", f"your slerp gives NaN or infinity {where}")
-    off = (every - exact).abs().flatten(1).amax(1)
-    worst = int(off.argmax())
-    state.difference = float(off[worst])
-    said = _compared("slerp", state.difference)
-    return note("info", f"{said}, at \u03bb = {state.times[worst]:g}")
+    gaps = (every - exact).abs().flatten(1).amax(1)
+    worst = int(gaps.argmax())
+    state.difference = float(gaps[worst])
+    off, where = state.difference, f"\u03bb = {state.times[worst]:g}"
+    return note("info", compared(learner.role, off < AGREES, off, where))
 
 
 def run_invert(learner: Learner, model: Model, state: State, hurry: bool) -> None:
@@ -269,128 +276,4 @@ def run_invert(learner: Learner, model: Model, state: State, hurry: bool) -> Non
         off = float((got[0] - end.x_s).abs().max())
         if math.isfinite(off):
             state.difference = max(off, state.difference or 0.0)
-            state.notes.append(note("info", _compared("invert", off)))
-
-
-def _compared(role: str, off: float) -> str:
-    how = "agrees with" if off < AGREES else "differs from"
-    return f"your {role} {how} the reference: largest difference {off:.2g}"
-
-
-# ---- pictures ----------------------------------------------------------------------------------
-
-
-def texts(state: State) -> list[str]:
-    """One line for each lambda."""
-    norms = state.mixed.flatten(1).norm(dim=1).tolist()
-    ends = state.latents.flatten(1).norm(dim=1).tolist()
-    off = distance(state.path[[0, -1]], state.ends).tolist()
-    spread = [0.0] * len(state.times)
-    if state.again:
-        apart = torch.stack([distance(x, state.path) for x in state.again.values()])
-        spread = apart.amax(0).tolist()
-    counts, lines = ", ".join(map(str, state.again)), []
-    for f, lam in enumerate(state.times):
-        line = f"\u03bb = {lam:g}: |x_T| = {norms[f]:.2f} (A {ends[0]:.2f}, B {ends[1]:.2f})"
-        if state.again:
-            x, y = state.path[f].tolist()
-            line += f", mix ({x:.2f}, {y:.2f}), crosses ({counts} steps) within {spread[f]:.2f}"
-        lines.append(f"{line}; A' off {off[0]:.2f}, B' {off[1]:.2f}")
-    return lines
-
-
-def draw_planes(scene: Scene, state: State, mix: str) -> None:
-    """The data plane with the decoded path, and the plane of latents."""
-    a, b = state.ends.tolist()
-    handles = [Handle("A", "ax", "ay", (a[0], a[1])), Handle("B", "bx", "by", (b[0], b[1]))]
-    data = state.trips.data
-    order, groups = datasets.by_colour(data)
-    layers = [scene.frames(data[order][None], mark="dot", groups=groups)]
-    for end, back in zip(state.ends, state.path[[0, -1]], strict=True):
-        layers.append(scene.path(torch.stack([end, back])[None], colour=5, dashed=True))
-    layers.append(scene.path(state.path[None], colour=4))
-    if state.mine is not None:
-        layers.append(scene.path(state.mine[None], colour=5, dashed=True))
-    again = torch.stack(list(state.again.values()), 1) if state.again else state.path[:, None]
-    layers.append(scene.frames(again, mark="cross", groups=[0] * 5 + [again.shape[1]]))
-    layers.append(scene.path(_ring(state.path), colour=4))
-    scene.points("data x_0: drag a ring", layers, REACH, handles=handles)
-    _draw_latents(scene, state, mix)
-
-
-def _draw_latents(scene: Scene, state: State, mix: str) -> None:
-    order, groups = datasets.by_colour(state.trips.measured)
-    layers = []
-    if state.steps in state.trips.known:
-        latents = state.trips.known[state.steps][0][order]
-        layers.append(scene.frames(latents[None], mark="dot", groups=groups))
-    circle = _ring(torch.zeros(1, 2), math.sqrt(2))
-    layers.append(scene.frames(circle, mark="data", groups=[circle.shape[1]]))
-    layers.append(scene.path(state.mixed[None], colour=4))
-    if state.mine_mixed is not None:
-        layers.append(scene.path(state.mine_mixed[None], colour=5, dashed=True))
-    if state.mine_latents is not None:
-        layers.append(scene.frames(state.mine_latents[None], mark="cross", groups=[0] * 5 + [2]))
-    for name, at in zip("AB", state.latents, strict=True):
-        layers.append(scene.path(_ring(at[None], 0.6 * RING), colour=4))
-        layers.append(scene.path(_letter(name, at)[None], colour=4))
-    layers.append(scene.path(_ring(state.mixed), colour=4))
-    u, v = state.latents.double()
-    angle = (u @ v / (u.norm() * v.norm())).clamp(-1, 1).acos().rad2deg()
-    scene.points(f"latents x_T: {mix}, {float(angle):.0f}\u00b0 apart", layers, REACH)
-
-
-def _ring(at: Tensor, radius: float = RING) -> Tensor:
-    """Circles around at (F, 2): (F, k, 2)."""
-    angle = torch.linspace(0, 2 * math.pi, 17 if radius <= RING else 65)
-    return at[:, None] + radius * torch.stack([angle.cos(), angle.sin()], 1)
-
-
-_LETTERS = {  # strokes, within a box 2 wide and 3 high
-    "A": [(-1, -1.5), (0, 1.5), (0.65, -0.5), (-0.65, -0.5), (0.65, -0.5), (1, -1.5)],
-    "B": [(-1, 0), (0.6, 0), (1, -0.5), (1, -1), (0.6, -1.5), (-1, -1.5), (-1, 1.5), (0.4, 1.5),
-          (0.8, 1.1), (0.8, 0.4), (0.4, 0)],
-}  # fmt: skip
-
-
-def _letter(name: str, at: Tensor) -> Tensor:
-    """Strokes of a letter, above and beside a place: (k, 2)."""
-    return at + 0.3 + 0.11 * torch.tensor(_LETTERS[name])
-
-
-def draw_images(scene: Scene, state: State) -> None:
-    """A, the mix and B above what inversion and decoding make of them; and all mixes in a grid."""
-    ends, back = state.ends, state.path[[0, -1]]
-    F, shape = len(state.times), state.ends.shape[1:]
-    fixed = [x.expand(F, *shape) for x in (ends[0], ends[1], back[0], back[1])]
-    latent = (state.mixed / LATENT).clamp(-1, 1)
-    six = torch.stack([fixed[0], state.path, fixed[1], fixed[2], latent, fixed[3]], 1)
-    scene.images("A, mix, B; below: A', x_T, B'", scene.frames(six.flatten(2), bits=8), (6, *shape))
-    _draw_row(scene, "all \u03bb" if state.mine is None else "all \u03bb, library", state.path)
-    if state.mine is not None:
-        _draw_row(scene, "all \u03bb, yours", state.mine)
-    _draw_lengths(scene, state)
-
-
-def _draw_row(scene: Scene, title: str, path: Tensor) -> None:
-    """All mixes (F, *D), that of the frame shown bright and the others darker."""
-    F = len(path)
-    bright = DARK + (1 - DARK) * torch.eye(F).view(F, F, *[1] * (path.ndim - 1))
-    shown = bright * (path.clamp(-1, 1) + 1) - 1
-    scene.images(title, scene.frames(shown.flatten(2), bits=8), path.shape)
-
-
-def _draw_lengths(scene: Scene, state: State) -> None:
-    """|x_T| of the mixes, beside the length that Gaussian noise has."""
-    a, b = state.latents.split(1)
-    lams, usual = torch.tensor(state.times), math.sqrt(a.numel())
-    ways = {mix: between(mix, a, b, lams) for mix in MIXES}
-    if state.mine_mixed is not None:
-        ways["yours"] = state.mine_mixed
-    series = [
-        scene.series(name, x.flatten(1).norm(dim=1), draw="dots" if name == "yours" else "line")
-        for name, x in ways.items()
-    ]
-    longest = float(state.latents.flatten(1).norm(dim=1).max())
-    y = Axis(0, min(max(1.6 * usual, longest), 100 * usual), "|x_T|")
-    scene.curves("length of the latent", series, y, levels=[(usual, "usual for noise")])
+            state.notes.append(note("info", compared(learner.role, off < AGREES, off)))

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+__all__ = ["Cancelled", "Job", "Tell"]
+
 Tell = Callable[[dict[str, Any], list[bytes]], None]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import linecache
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -13,9 +14,24 @@ import torch
 from torch import Tensor
 
 from .._watchdog import own_frame, within
+from ..viz.scene import note
+
+__all__ = [
+    "AGREES",
+    "HURRY",
+    "PATIENCE",
+    "Learner",
+    "LearnerError",
+    "agreement",
+    "answers",
+    "bad_values",
+    "compared",
+    "explain",
+]
 
 PATIENCE = 2.0  # seconds that all calls for one picture may take
 HURRY = 0.15  # while a slider is dragged
+AGREES = 1e-5  # float32 is as good as that
 
 
 class LearnerError(Exception):
@@ -126,6 +142,59 @@ class Learner:
                 f"{where} returned shape {tuple(out.shape)}; it must be "
                 f"{tuple(like.shape)}, the shape of its first argument"
             )
+
+
+def answers(
+    learner: Learner,
+    times: Sequence[Any],
+    call: Callable[[Any], Tensor],
+    notes: list[dict[str, str]],
+    hurry: bool = False,
+    at: str = "t = {:g}",
+) -> tuple[Tensor | None, bool]:
+    """What ``call``, which calls the learner, gives at each of ``times``, and whether at all.
+
+    Whatever goes wrong is added to ``notes``, with the place ``at`` which it did.
+
+    Returns:
+        (F, ...), NaN where there was no time; None if the function raised or gave nothing in time.
+    """
+    rows: list[Tensor] = []
+    try:
+        late = learner.over(times, lambda one: rows.append(call(one)), hurry)
+    except LearnerError as error:
+        notes.append(note("error", f"At {at.format(times[len(rows)])}: {error}"))
+        return None, False
+    if late:
+        notes.append(note("error", late))
+    if not rows:
+        return None, False
+    missing = [torch.full_like(rows[0], math.nan)] * (len(times) - len(rows))
+    return torch.stack(rows + missing), not late
+
+
+def compared(
+    role: str,
+    agrees: bool,
+    off: float,
+    where: str = "",
+    other: str = "the reference",
+    largest: str = "largest difference",
+) -> str:
+    """One sentence: whether the learner's function gives what ``other`` gives."""
+    how = "agrees with" if agrees else "differs from"
+    return f"your {role} {how} {other}: {largest} {off:.2g}" + (f", at {where}" if where else "")
+
+
+def agreement(
+    learner: Learner, mine: Tensor, times: Sequence[int], off: Sequence[float]
+) -> dict[str, str]:
+    """The note on frames ``mine`` (F, ...) whose differences from the reference are ``off``."""
+    if bad := bad_values(mine, times, learner):
+        return note("error", bad)
+    worst = max(range(len(off)), key=off.__getitem__)
+    agrees = off[worst] < AGREES
+    return note("info", compared(learner.role, agrees, off[worst], f"t = {times[worst]}"))
 
 
 def bad_values(x: Tensor, times: Sequence[int], learner: Learner) -> str | None:

@@ -10,26 +10,23 @@ import torch
 from torch import Tensor
 
 from ..data import toy
-from ..viz.scene import Axis, Control, Scene, pick, slide, slide_seed
+from ..viz.scene import Axis, Control, Scene, note, pick, slide, slide_seed
 from .explorer import Explorer, nearest, short
 from .metric_bars import (
-    CLEAN,
-    DATA,
     DISTANCES,
-    FLAWS,
     METRICS,
     SHARES,
     SIZES,
-    TRAIN,
     NumberLearner,
     State,
     compare,
-    draw_seed,
-    flaw_code,
     run_learner,
     squared,
 )
+from .metric_flaws import CLEAN, DATA, FLAWS, TRAIN, draw_seed, flaw_code
 from .params import Param, choice, integer, number
+
+__all__ = ["MetricLab"]
 
 LEAST, MOST = 50, 1000  # samples
 VIEW = 2.6  # half the side of the square shown
@@ -175,7 +172,7 @@ class MetricLab(Explorer):
 
     def _compute(self, values: dict[str, Any], coarse: bool) -> State:
         state = compare(values, coarse)
-        explained = {"level": "info", "text": f"{values['flaw']}: {FLAWS[values['flaw']]}"}
+        explained = note("info", f"{values['flaw']}: {FLAWS[values['flaw']]}")
         if self._learner is not None:
             run_learner(self._learner, state, values["against"], coarse)
         state.notes.append(explained)

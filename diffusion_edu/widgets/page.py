@@ -14,6 +14,16 @@ from typing import Any
 
 from ..viz.scene import Control, Scene
 
+__all__ = [
+    "SITE",
+    "document",
+    "mimebundle",
+    "player_source",
+    "player_style",
+    "site_script",
+    "view_bundle",
+]
+
 Values = tuple[Any, ...]  # of the precomputed parameters, in the order of their names
 
 _PAGE = """<style>{style}</style>
@@ -66,12 +76,12 @@ def _text(name: str) -> str:
 
 
 def document(scenes: Mapping[Values, Scene], grid: Mapping[str, Sequence[Any]], at: Values) -> str:
-    """A whole page that is one explorer; see ``fragment``."""
+    """A whole page that is one explorer; see ``_fragment``."""
     title = html.escape(scenes[at].title)
-    return _DOCUMENT.format(title=title, body=fragment(scenes, grid, at))
+    return _DOCUMENT.format(title=title, body=_fragment(scenes, grid, at))
 
 
-def fragment(
+def _fragment(
     scenes: Mapping[Values, Scene],
     grid: Mapping[str, Sequence[Any]],
     at: Values = (),
@@ -92,13 +102,13 @@ def fragment(
     )
 
 
-def site_fragment(
+def _site_fragment(
     scenes: Mapping[Values, Scene],
     grid: Mapping[str, Sequence[Any]],
     at: Values = (),
     poster: bytes | None = None,
 ) -> str:
-    """As ``fragment``, for a page that has ``site_script`` and ``player_style``."""
+    """As ``_fragment``, for a page that has ``site_script`` and ``player_style``."""
     return _IN_SITE.format(**_filling(scenes, grid, at, poster))
 
 
@@ -128,7 +138,7 @@ def _filling(
     return {
         "id": f"explorer-{uuid.uuid4().hex[:12]}",
         "alt": html.escape(f"{first.title}: {first.text[first.at]}", quote=True),
-        "poster": base64.b64encode(poster or make_poster(first)).decode(),
+        "poster": base64.b64encode(poster or _make_poster(first)).decode(),
         # "<" could end the script element early, or open a comment in it.
         "state": json.dumps(state).replace("<", "\\u003c"),
     }
@@ -186,7 +196,7 @@ def _as_js(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def make_poster(scene: Scene) -> bytes:
+def _make_poster(scene: Scene) -> bytes:
     """PNG of the first and the last frame."""
     from ..viz.scene_figure import poster
 
@@ -196,12 +206,12 @@ def make_poster(scene: Scene) -> bytes:
 def mimebundle(explorer: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a notebook stores: the widget, and for readers without a kernel HTML, PNG and text."""
     scene = explorer.scene()
-    poster = make_poster(scene)
+    poster = _make_poster(scene)
     if os.environ.get(SITE):
         return _site_bundle(explorer, scene, poster), {}
     data: dict[str, Any] = {
         "text/plain": f"{scene.title}: {scene.text[scene.at]}",
-        "text/html": fragment({(): scene}, {}, poster=poster),
+        "text/html": _fragment({(): scene}, {}, poster=poster),
         "image/png": base64.b64encode(poster).decode(),
     }
     metadata: dict[str, Any] = {}
@@ -217,7 +227,7 @@ def _site_bundle(explorer: Any, scene: Scene, poster: bytes) -> dict[str, Any]:
     scenes, grid, at = explorer._pages()
     return {
         "text/plain": f"{scene.title}: {scene.text[scene.at]}",
-        "text/html": site_fragment(scenes, grid, at, poster),
+        "text/html": _site_fragment(scenes, grid, at, poster),
         "image/png": base64.b64encode(poster).decode(),
     }
 

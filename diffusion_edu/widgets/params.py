@@ -10,6 +10,8 @@ import torch
 
 from .._checks import check_choice, check_count
 
+__all__ = ["Param", "choice", "integer", "number", "small_work"]
+
 Check = Callable[[str, Any], Any]
 
 

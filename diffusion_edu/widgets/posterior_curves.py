@@ -17,7 +17,9 @@ from ..schedules import Schedule
 from ..viz.scene import note
 from . import datasets
 from .forward import make_schedule
-from .learner import Learner, LearnerError, bad_values
+from .learner import AGREES, Learner, LearnerError, answers, bad_values, compared
+
+__all__ = ["DRAWN", "FIRST", "PairLearner", "State", "density_of_mine", "run_learner", "step_back"]
 
 FIRST = 2  # at t = 1 the answer is x_0 itself, a point
 DRAWN, STEP = 4.0, 0.02  # half the width of the picture of densities, and its resolution
@@ -53,15 +55,15 @@ class State:
 
 def step_back(values: dict[str, Any]) -> State:
     """The state of PosteriorPlayground for these values, without the learner's part."""
-    schedule = chain(values)
+    schedule = _chain(values)
     times = torch.arange(FIRST, schedule.T + 1)
     x0, x_t = (_everywhere(values, end, times) for end in ("0", "_t"))
-    law = law_of(values, x_t, x0, times, schedule)
+    law = _law_of(values, x_t, x0, times, schedule)
     zero, one = torch.zeros_like(x0), torch.ones_like(x0)
     weights = [
-        law_of(values, a, b, times, schedule).mean[:, 0] for a, b in ((zero, one), (one, zero))
+        _law_of(values, a, b, times, schedule).mean[:, 0] for a, b in ((zero, one), (one, zero))
     ]
-    curves, peak, off = densities(values, times, schedule)
+    curves, peak, off = _densities(values, times, schedule)
     return State(
         schedule,
         times.tolist(),
@@ -74,7 +76,7 @@ def step_back(values: dict[str, Any]) -> State:
     )
 
 
-def chain(values: dict[str, Any]) -> Schedule:
+def _chain(values: dict[str, Any]) -> Schedule:
     """The schedule that the values ask for."""
     if values["schedule"] == "constant":
         return schedules.constant(values["T"], values["beta"])
@@ -87,7 +89,7 @@ def _everywhere(values: dict[str, Any], end: str, times: Tensor) -> Tensor:
     return point.expand(len(times), 2)
 
 
-def law_of(
+def _law_of(
     values: dict[str, Any],
     x_t: Tensor,
     x0: Tensor,
@@ -109,25 +111,25 @@ def law_of(
     return q_sigma(x_t, x0, t, t - 1, torch.maximum(sigma, least), schedule)
 
 
-def densities(
+def _densities(
     values: dict[str, Any], times: Tensor, schedule: Schedule
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor, Tensor]:
     """``State.curves``, ``peak`` and ``off``."""
     x = torch.arange(-2 * DRAWN, 2 * DRAWN + STEP / 4, STEP / 2, dtype=torch.float64)
     seen = slice(round(2 * DRAWN / STEP), -round(2 * DRAWN / STEP), 2)
     x0, x_t = (torch.full(times.shape, values[n], dtype=torch.float64) for n in ("x0", "x_t"))
-    law = law_of(values, x_t, x0, times, schedule, NARROWEST)
+    law = _law_of(values, x_t, x0, times, schedule, NARROWEST)
     prior = q_marginal(x0, times - 1, schedule)
-    back = curve(law, x[seen])
-    known = curve(prior, x[seen])
+    back = _curve(law, x[seen])
+    known = _curve(prior, x[seen])
     if values["law"] == "q_sigma":
         few = x[seen][::5]
-        mixed = marginal(values, times, schedule, few)
+        mixed = _marginal(values, times, schedule, few)
         top, off = _peak(prior), (mixed - known[:, ::5]).abs().amax(1)
         family = {"q_sigma": (x[seen], back), "marginal, integrated": (few, mixed)}
         return family | {"q(x_{t-1} | x_0)": (x[seen], known)}, top, off
-    log_likelihood = likelihood(x, values["x_t"], times, schedule)
-    product = normalised(log_curve(prior, x) + log_likelihood, x)[:, seen]
+    log_likelihood = _likelihood(x, values["x_t"], times, schedule)
+    product = _normalised(_log_curve(prior, x) + log_likelihood, x)[:, seen]
     # Its integral over x_{t-1} is 1/sqrt(alpha_t).
     area = schedule.alpha[times].sqrt()[:, None]
     curves = {
@@ -140,29 +142,29 @@ def densities(
     return {label: (x[seen], y) for label, y in curves.items()}, _peak(law), off
 
 
-def log_curve(law: Gaussian, x: Tensor) -> Tensor:
+def _log_curve(law: Gaussian, x: Tensor) -> Tensor:
     """log-density of each of the 1-D laws (F,) at x (k,): (F, k)."""
     F, k = len(law.mean), len(x)
     every = Gaussian(law.mean.repeat_interleave(k), law.var.expand(F).repeat_interleave(k))
     return every.log_prob(x.repeat(F)).view(F, k)
 
 
-def curve(law: Gaussian, x: Tensor) -> Tensor:
+def _curve(law: Gaussian, x: Tensor) -> Tensor:
     """Density of each of the 1-D laws (F,) at x (k,): (F, k)."""
-    return log_curve(law, x).exp()
+    return _log_curve(law, x).exp()
 
 
 def _peak(law: Gaussian) -> Tensor:
     return law.log_prob(law.mean).exp()
 
 
-def likelihood(x: Tensor, x_t: float, times: Tensor, schedule: Schedule) -> Tensor:
+def _likelihood(x: Tensor, x_t: float, times: Tensor, schedule: Schedule) -> Tensor:
     """log q(x_t | x_{t-1}) for each t, as a function of x_{t-1} = x (k,): (F, k)."""
     every = q_step(x.repeat(len(times)), times.repeat_interleave(len(x)), schedule)
     return every.log_prob(torch.full_like(every.mean, x_t)).view(len(times), len(x))
 
 
-def normalised(log_y: Tensor, x: Tensor) -> Tensor:
+def _normalised(log_y: Tensor, x: Tensor) -> Tensor:
     """exp(log_y) (F, k) divided by its integral over x (k,), by the trapezoidal rule.
 
     On smooth functions that end inside the grid the rule is as good as exact: for a Gaussian the
@@ -172,7 +174,7 @@ def normalised(log_y: Tensor, x: Tensor) -> Tensor:
     return y / torch.trapezoid(y, x, dim=1)[:, None]
 
 
-def marginal(values: dict[str, Any], times: Tensor, schedule: Schedule, x: Tensor) -> Tensor:
+def _marginal(values: dict[str, Any], times: Tensor, schedule: Schedule, x: Tensor) -> Tensor:
     """The integral of q_sigma(x | x_t, x_0) q(x_t | x_0) over x_t, at x (k,): (F, k).
 
     By the trapezoidal rule in eps, with x_t = q_sample(x_0, t, eps).
@@ -182,11 +184,11 @@ def marginal(values: dict[str, Any], times: Tensor, schedule: Schedule, x: Tenso
     x0 = torch.full((F * m,), values["x0"], dtype=torch.float64)
     t = times.repeat_interleave(m)
     x_t = q_sample(x0, t, eps.repeat(F), schedule)
-    laws = law_of(values, x_t, x0, t, schedule, NARROWEST)
+    laws = _law_of(values, x_t, x0, t, schedule, NARROWEST)
     one = torch.ones(m, dtype=torch.float64)
     weight = Gaussian(0 * one, one).log_prob(eps).exp() * NARROWEST
     every = [
-        weight @ curve(Gaussian(mean, var), x)
+        weight @ _curve(Gaussian(mean, var), x)
         for mean, var in zip(laws.mean.view(F, m), laws.var.view(F, m), strict=True)
     ]
     return torch.stack(every)
@@ -202,30 +204,23 @@ def run_learner(learner: Learner, state: State, values: dict[str, Any], hurry: b
     x0, x_t = (
         torch.cat([x, datasets.noise((PROBES, 2), 0, i).double()]) for i, x in enumerate(shown)
     )
-    mine: list[Tensor] = []
+    differences: list[float] = []
 
-    def call(t: int) -> None:
+    def call(t: int) -> Tensor:
         pair = learner(torch.cat([x_t, x0], 1), x_t, x0, t, state.schedule)
         exact = q_posterior(x_t, x0, t, state.schedule)
         both = torch.cat([exact.mean, exact.var.expand_as(exact.mean)], 1)
-        state.differences.append(float((pair - both).abs().max()))
-        mine.append(pair)
+        differences.append(float((pair - both).abs().max()))
+        return pair
 
-    try:
-        late = learner.over(state.times, call, hurry)
-    except LearnerError as error:
-        t = state.times[len(mine)]
-        state.notes, state.differences = [note("error", f"At t = {t}: {error}")], []
+    rows, whole = answers(learner, state.times, call, state.notes, hurry)
+    if rows is None:
         return
-    if late:
-        state.notes = [note("error", late)]
-    if not mine:
-        return
-    missing = [torch.full_like(mine[0], math.nan)] * (len(state.times) - len(mine))
-    every = torch.stack(mine + missing).view(len(state.times), len(x0), 2, 2)
+    state.differences = differences
+    every = rows.view(len(state.times), len(x0), 2, 2)
     state.mine = every[:, 0]
-    if not late:
-        state.notes = [_verdict(learner, state, every)]
+    if whole:
+        state.notes.append(_verdict(learner, state, every))
 
 
 def _verdict(learner: Learner, state: State, every: Tensor) -> dict[str, str]:
@@ -236,10 +231,9 @@ def _verdict(learner: Learner, state: State, every: Tensor) -> dict[str, str]:
         first = state.times[int(negative.nonzero()[0])]
         return note("error", f"your q_posterior gives a negative variance, first at t = {first}")
     worst = max(range(len(state.times)), key=state.differences.__getitem__)
-    largest = f"{state.differences[worst]:.2g}, at t = {state.times[worst]}"
-    agrees = state.differences[worst] < 1e-5
-    how = "agrees with the reference" if agrees else "differs from the reference"
-    text = f"your q_posterior {how}: largest difference of mean and variance {largest}"
+    off, where = state.differences[worst], f"t = {state.times[worst]}"
+    largest = "largest difference of mean and variance"
+    text = compared(learner.role, off < AGREES, off, where, largest=largest)
     return note("info", text)
 
 
@@ -249,7 +243,7 @@ def density_of_mine(mine: Tensor, x: Tensor, peak: Tensor) -> Tensor:
     good = mean.isfinite() & var.isfinite() & (var >= 0)
     least = (0.01 / peak) ** 2  # as for the reference: a point is drawn with some width
     drawn = Gaussian(torch.where(good, mean, 0.0), torch.where(good, var.maximum(least), 1.0))
-    return torch.where(good[:, None], curve(drawn, x), math.nan)
+    return torch.where(good[:, None], _curve(drawn, x), math.nan)
 
 
 class PairLearner(Learner):

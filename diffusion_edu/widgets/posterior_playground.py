@@ -24,6 +24,8 @@ from .posterior_curves import (
     step_back,
 )
 
+__all__ = ["SCHEDULES", "PosteriorPlayground"]
+
 SCHEDULES = ("constant", *NAMED)
 LAWS = ("bayes", "q_sigma")
 MAX_T = 60

@@ -15,14 +15,24 @@ from torch import Tensor
 from ..prediction import Model, batch_time
 from ..sampling import sample
 from ..schedules import Schedule
-from ..viz.scene import Control, Scene, pick, slide, slide_seed
+from ..viz.scene import Control, Scene, note, pick, slide, slide_seed
 from . import datasets
-from .denoisers import KNOWN, MODELS, SHIPPED, denoiser_code, given, resolve, source
-from .explorer import Explorer, Pages, nearest, short
-from .learner import Learner, LearnerError, bad_values
+from .denoisers import (
+    KNOWN,
+    MODELS,
+    SHIPPED,
+    check_steps,
+    denoiser,
+    denoiser_code,
+    given,
+    source,
+)
+from .explorer import BUDGET, Explorer, Pages, nearest, short
+from .learner import Learner, LearnerError, bad_values, compared
 from .params import Param, choice, integer, number
 
-BUDGET = 0.06  # seconds: what a live slider may take and still feel attached to the hand
+__all__ = ["FEWEST", "ReverseExplorer", "State", "draw_walk", "run_learner", "thin", "walk"]
+
 FEWEST = 200  # points always drawn while dragging
 SENT = 200  # frames sent, at most
 SAMPLERS = ("ddim", "ddpm", "ddpm_small")
@@ -166,14 +176,8 @@ class ReverseExplorer(Explorer):
     # ---- the model -------------------------------------------------------------------------------
 
     def _compute(self, values: dict[str, Any], coarse: bool) -> State:
-        if values["model"] == "yours" and self._given is not None:
-            model, schedule = self._given
-        else:
-            model, schedule = resolve(values["model"], values["dataset"])
-        if values["steps"] > schedule.T:
-            raise ValueError(
-                f"steps must lie in 1..T = 1..{schedule.T}, got steps={values['steps']}"
-            )
+        model, schedule = denoiser(values, self._given)
+        check_steps(values["steps"], schedule)
         data = datasets.load(values["dataset"], KNOWN, 1)
         stride = self._stride(values) if coarse else 1
         start = time.perf_counter()
@@ -186,7 +190,7 @@ class ReverseExplorer(Explorer):
 
     def _stride(self, values: dict[str, Any]) -> int:
         """Every how-manieth point to move while dragging, judged by the cost of the last run."""
-        n = drawn(values)
+        n = _drawn(values)
         expected = self._state.seconds * n * values["steps"]
         if expected < 2 * BUDGET:  # a little slow is better than points that come and go
             return 1
@@ -240,7 +244,7 @@ class ReverseExplorer(Explorer):
         )
 
     def _scene(self, state: State) -> Scene:
-        kept = _thin(len(state.times))
+        kept = thin(len(state.times), SENT)
         times = [state.times[f] for f in kept]
         scene = Scene(
             times,
@@ -259,7 +263,7 @@ class ReverseExplorer(Explorer):
         return scene
 
 
-def drawn(values: dict[str, Any]) -> int:
+def _drawn(values: dict[str, Any]) -> int:
     """How many points or images are moved: few where the network is slow."""
     most = {"digits": datasets.GRID, "mnist": 9}
     return min(values["n"], most.get(values["dataset"], values["n"]))
@@ -269,7 +273,7 @@ def walk(
     model: Model, schedule: Schedule, data: Tensor, values: dict[str, Any], stride: int
 ) -> State:
     """One trajectory from noise to data. With ``stride`` k only every k-th point of it is moved."""
-    size = (drawn(values), *data.shape[1:])
+    size = (_drawn(values), *data.shape[1:])
 
     def draw(i: int, like: Tensor) -> Tensor:
         return datasets.noise(size, values["seed"], i + 1)[::stride]
@@ -304,7 +308,7 @@ def run_learner(
 ) -> None:
     """Walk with the learner's step: fill ``mine`` and ``notes``; NaN where time was too short."""
     mine, times = [state.x[0]], state.times
-    n = drawn(values)
+    n = _drawn(values)
     eta = float(values["eta"]) if values["sampler"] == "ddim" else 1.0
 
     def call(i: int) -> None:
@@ -317,20 +321,19 @@ def run_learner(
         late = learner.over(range(len(times) - 1), call, hurry)
     except LearnerError as error:
         t, s = times[len(mine) - 1 : len(mine) + 1]
-        state.notes = [{"level": "error", "text": f"At the step from t = {t} to {s}: {error}"}]
+        state.notes = [note("error", f"At the step from t = {t} to {s}: {error}")]
         return
     bad = late or bad_values(torch.stack(mine), times, learner)
     worst = max(float((a - b).abs().max()) for a, b in zip(mine, state.x, strict=False))
-    agrees = "agrees with the reference" if worst < 1e-4 else "differs from the reference"
-    text = bad or f"your step {agrees}: largest difference {worst:.2g}"
-    state.notes = [{"level": "error" if bad else "info", "text": text}]
+    text = bad or compared(learner.role, worst < 1e-4, worst)
+    state.notes = [note("error" if bad else "info", text)]
     missing = len(times) - len(mine)
     state.mine = mine + [torch.full_like(state.x[0], math.nan)] * missing
 
 
-def _thin(frames: int) -> list[int]:
-    """Indices of at most SENT + 1 frames, first and last among them."""
-    shown = min(frames - 1, SENT)
+def thin(frames: int, most: int) -> list[int]:
+    """Indices of at most ``most`` + 1 frames, first and last among them."""
+    shown = min(frames - 1, most)
     return [round(i * (frames - 1) / shown) for i in range(shown + 1)]
 
 

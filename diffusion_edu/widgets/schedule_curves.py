@@ -16,14 +16,40 @@ from ..forward import forward_chain, q_marginal, q_sample
 from ..schedules import Schedule, respace
 from ..viz.scene import note
 from . import datasets
-from .learner import Learner, LearnerError, bad_values
+from .learner import (
+    AGREES,
+    Learner,
+    LearnerError,
+    agreement,
+    answers,
+    bad_values,
+    compared,
+)
+
+__all__ = [
+    "BINS",
+    "EVERY",
+    "REACH",
+    "WIDTH",
+    "State",
+    "TableLearner",
+    "centres",
+    "chance",
+    "expected",
+    "histogram",
+    "jumped",
+    "kolmogorov_smirnov",
+    "levels",
+    "run_jump",
+    "run_table",
+    "walked",
+]
 
 FRAMES = 101  # levels shown of a longer chain
 REACH, BINS = 3.5, 35  # histograms cover -REACH..REACH
 WIDTH = 2 * REACH / BINS
 EVERY = 4  # so many neighbouring points count as one in the exact histogram
 LEVEL = 0.05  # chance exceeds ``chance`` this often
-AGREES = 1e-5  # float32 is as good as that
 Note = dict[str, str]
 
 
@@ -201,48 +227,33 @@ def _judge(learner: TableLearner, state: State, mine: Tensor) -> Schedule | None
     gaps = [(mine - other.alpha_bar).abs() for other in others]
     gap, other = min(zip(gaps, others, strict=True), key=lambda pair: float(pair[0].max()))
     state.difference = float(gap.max())
-    largest = f"largest difference {state.difference:.2g}, at t = {int(gap.argmax())}"
+    where = f"t = {int(gap.argmax())}"
     try:
         schedule = Schedule(mine, "yours")
     except ValueError as error:
-        text = f"your {learner.role} is no schedule: {error}\n{largest} (to {other.name})"
+        largest = f"largest difference {state.difference:.2g}, at {where} (to {other.name})"
+        text = f"your {learner.role} is no schedule: {error}\n{largest}"
         state.notes.append(note("error", text))
         return None
-    how = "agrees with" if state.difference < AGREES else "differs from"
-    state.notes.append(note("info", f"your {learner.role} {how} {other.name}: {largest}"))
+    agrees = state.difference < AGREES
+    text = compared(learner.role, agrees, state.difference, where, other.name)
+    state.notes.append(note("info", text))
     return schedule if learner.of_betas else None
 
 
 def run_jump(learner: Learner, state: State, schedule: Schedule, hurry: bool) -> None:
     """Replace ``jump`` by what the learner's q_sample gives, and fill ``off`` and ``notes``."""
-    mine: list[Tensor] = []
     off: list[float] = []
 
-    def call(t: int) -> None:
+    def call(t: int) -> Tensor:
         x_t = learner(state.x0, state.x0, t, state.eps, schedule)
         exact = q_sample(state.x0, t, state.eps, schedule)
         off.append(float((x_t - exact).abs().max()))
-        mine.append(x_t)
+        return x_t
 
-    try:
-        late = learner.over(state.times, call, hurry)
-    except LearnerError as error:
-        state.notes.append(note("error", f"At t = {state.times[len(mine)]}: {error}"))
+    jump, whole = answers(learner, state.times, call, state.notes, hurry)
+    if jump is None:
         return
-    if late:
-        state.notes.append(note("error", late))
-    if not mine:
-        return
-    missing = [torch.full_like(state.x0, math.nan)] * (len(state.times) - len(mine))
-    state.jump, state.off, state.mine_jumps = torch.stack(mine + missing), off, True
-    if not late:
-        state.notes.append(_verdict(learner, state))
-
-
-def _verdict(learner: Learner, state: State) -> Note:
-    if bad := bad_values(state.jump, state.times, learner):
-        return note("error", bad)
-    worst = max(range(len(state.off)), key=state.off.__getitem__)
-    how = "agrees with" if state.off[worst] < AGREES else "differs from"
-    largest = f"largest difference {state.off[worst]:.2g}, at t = {state.times[worst]}"
-    return note("info", f"your {learner.role} {how} the reference: {largest}")
+    state.jump, state.off, state.mine_jumps = jump, off, True
+    if whole:
+        state.notes.append(agreement(learner, jump, state.times, off))

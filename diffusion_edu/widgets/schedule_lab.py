@@ -43,6 +43,8 @@ from .schedule_curves import (
     walked,
 )
 
+__all__ = ["DECADES", "ScheduleLab"]
+
 NONE = "none"
 MAX_N = 5000
 DECADES = 6.0  # the picture of log10 SNR covers -DECADES..DECADES

@@ -21,13 +21,13 @@ from .denoisers import (
     KNOWN,
     MODELS,
     POINT_NETWORKS,
+    denoiser,
     denoiser_code,
     given,
-    resolve,
     source,
     with_network,
 )
-from .explorer import Explorer, nearest, short
+from .explorer import BUDGET, Explorer, nearest, short
 from .learner import Learner
 from .params import Param, choice, integer, number
 from .score_maps import (
@@ -47,7 +47,8 @@ from .score_maps import (
     walk_code,
 )
 
-BUDGET = 0.06  # seconds: what a live slider may take and still feel attached to the hand
+__all__ = ["ScoreField", "State"]
+
 RIDES = ("ode", "sde", "langevin")
 MAX_STEPS = 100
 DEPTH = 8.0  # log-densities this far below the highest are the darkest
@@ -240,19 +241,12 @@ class ScoreField(Explorer):
 
     def _network(self, values: dict[str, Any]) -> Model | None:
         """The network, or None where only the exact score is wanted."""
-        if values["model"] == "oracle":
-            return None
-        if values["model"] == "yours" and self._given is not None:
-            return self._given[0]
-        return resolve(values["model"], values["dataset"])[0]
+        return None if values["model"] == "oracle" else denoiser(values, self._given)[0]
 
     def _fields(self, model: str, dataset: str) -> Fields:
         """Maps of this denoiser and data set, kept: they do not depend on anything else."""
         if (model, dataset) not in self._known:
-            yours = model == "yours" and self._given is not None
-            given = self._given if yours else resolve(model, dataset)
-            assert given is not None
-            network, schedule = given
+            network, schedule = denoiser({"model": model, "dataset": dataset}, self._given)
             fields = replace(exact_fields(dataset, schedule), differences=[], notes=[])
             if self._learner is not None:
                 run_learner(self._learner, dataset, fields)

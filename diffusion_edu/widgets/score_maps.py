@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,8 +18,29 @@ from ..prediction import Model, batch_time, predict
 from ..sampling import Step, sample
 from ..schedules import Schedule
 from ..spacing import timesteps
+from ..viz.scene import note
 from . import datasets
-from .learner import Learner, LearnerError, bad_values
+from .learner import Learner, answers, bad_values, compared
+
+__all__ = [
+    "CELLS",
+    "EVERY",
+    "LEAST_NOISE",
+    "Fields",
+    "Map",
+    "cells",
+    "exact_fields",
+    "network_map",
+    "network_score",
+    "oracle_code",
+    "oracle_of",
+    "relative_error",
+    "representatives",
+    "ride",
+    "run_learner",
+    "thinned",
+    "walk_code",
+]
 
 CELLS = 51  # of the maps, a side
 EVERY = 3  # one arrow for that many cells a side, on the middle one
@@ -77,7 +97,7 @@ def thinned(grid: Tensor) -> Tensor:
     return square.flatten(-3, -2)
 
 
-def levels(schedule: Schedule) -> list[int]:
+def _levels(schedule: Schedule) -> list[int]:
     """Levels shown, from noise to data: closer together where there is little noise."""
     T = schedule.T
     every: list[int] = timesteps(T, min(LEVELS, T), "quadratic").tolist()
@@ -129,7 +149,7 @@ def network_score(model: Model, schedule: Schedule) -> Score:
     return score
 
 
-def places(dataset: str, t: int, schedule: Schedule) -> Tensor:
+def _places(dataset: str, t: int, schedule: Schedule) -> Tensor:
     """Where a map of level t is computed: the cells, then PROBES points of q(x_t)."""
     # Points that the oracle does not know.
     x0 = datasets.load(dataset, PROBES, 2)
@@ -137,70 +157,57 @@ def places(dataset: str, t: int, schedule: Schedule) -> Tensor:
     return torch.cat([cells(), q_sample(x0, t, eps, schedule)])
 
 
-def as_map(scores: list[Tensor]) -> Map:
-    """Scores at ``places`` of every level, taken apart."""
-    every = torch.stack(scores)
+def _as_map(every: Tensor) -> Map:
+    """Scores at ``_places`` of every level, taken apart."""
     return Map(every[:, : CELLS**2], every[:, CELLS**2 :])
 
 
 @lru_cache(maxsize=12)
 def exact_fields(dataset: str, schedule: Schedule) -> Fields:
     """The exact part of ``Fields``, the same for all explorers; it takes most of a second."""
-    oracle, times = oracle_of(dataset, schedule), levels(schedule)
+    oracle, times = oracle_of(dataset, schedule), _levels(schedule)
     every = [
-        oracle.evaluate(places(dataset, t, schedule), float(schedule.alpha_bar[t])) for t in times
+        oracle.evaluate(_places(dataset, t, schedule), float(schedule.alpha_bar[t])) for t in times
     ]
     log_density = torch.stack([known.log_prob[: CELLS**2] for known in every])
-    exact = as_map([known.score for known in every])
+    exact = _as_map(torch.stack([known.score for known in every]))
     return Fields(schedule, times, oracle, exact, log_density)
 
 
 def network_map(model: Model, dataset: str, schedule: Schedule, times: list[int]) -> Map:
     """The score that a network has learned."""
     score = network_score(model, schedule)
-    return as_map([score(places(dataset, t, schedule), t) for t in times])
+    return _as_map(torch.stack([score(_places(dataset, t, schedule), t) for t in times]))
 
 
 def run_learner(learner: Learner, dataset: str, fields: Fields) -> None:
     """Fill ``other``, ``differences`` and ``notes`` with what the learner's score gives."""
-    mine: list[Tensor] = []
+    exact = dict(zip(fields.times, fields.exact.there, strict=True))
+    differences: list[float] = []
 
-    def call(f: int) -> None:
-        t = fields.times[f]
-        x = places(dataset, t, fields.schedule)
+    def call(t: int) -> Tensor:
+        x = _places(dataset, t, fields.schedule)
         scores = learner(x, x, t, fields.schedule)
-        off = scores[CELLS**2 :] - fields.exact.there[f]
-        fields.differences.append(float(off.abs().max()))
-        mine.append(scores)
+        differences.append(float((scores[CELLS**2 :] - exact[t]).abs().max()))
+        return scores
 
-    try:
-        late = learner.over(range(len(fields.times)), call)
-    except LearnerError as error:
-        t = fields.times[len(mine)]
-        fields.differences = []
-        fields.notes = [{"level": "error", "text": f"At t = {t}: {error}"}]
+    every, whole = answers(learner, fields.times, call, fields.notes)
+    if every is None:
         return
-    if late:
-        fields.notes = [{"level": "error", "text": late}]
-    if not mine:
-        return
-    missing = [torch.full_like(mine[0], math.nan)] * (len(fields.times) - len(mine))
-    every = mine + missing
-    fields.other = as_map(every)
-    if not late:
-        fields.notes = [_verdict(learner, fields, torch.stack(every))]
+    fields.other, fields.differences = _as_map(every), differences
+    if whole:
+        fields.notes.append(_verdict(learner, fields, every))
 
 
 def _verdict(learner: Learner, fields: Fields, every: Tensor) -> dict[str, str]:
     if bad := bad_values(every, fields.times, learner):
-        return {"level": "error", "text": bad}
+        return note("error", bad)
     worst = max(range(len(fields.times)), key=fields.differences.__getitem__)
     # Scores grow like 1/noise: differences are judged by the largest score there is.
     largest = float(fields.exact.there[worst].abs().max())
-    agrees = fields.differences[worst] < 1e-3 * largest
-    how = "agrees with the exact one" if agrees else "differs from the exact one"
-    off = f"largest difference {fields.differences[worst]:.2g}, at t = {fields.times[worst]}"
-    return {"level": "info", "text": f"your score {how} on points of q(x_t): {off}"}
+    off, where = fields.differences[worst], f"t = {fields.times[worst]}"
+    other = "the exact one on points of q(x_t)"
+    return note("info", compared(learner.role, off < 1e-3 * largest, off, where, other))
 
 
 def relative_error(a: Map, exact: Map) -> Tensor:
@@ -228,7 +235,7 @@ def ride(model: Model, score: Score, schedule: Schedule, t: int, how: dict[str, 
     generator = torch.Generator().manual_seed(datasets.noise_seed(how["seed"], 0))
     walk: Iterator[ContinuousStep] | Iterator[Step]
     if kind == "langevin":
-        walk = langevin(score, x, t, schedule, steps, generator)
+        walk = _langevin(score, x, t, schedule, steps, generator)
     else:
         taus = timesteps(t, min(steps, t))
         eta = 1.0 if kind == "sde" else 0.0
@@ -237,7 +244,7 @@ def ride(model: Model, score: Score, schedule: Schedule, t: int, how: dict[str, 
     return torch.cat(way + way[-1:] * (steps + 1 - len(way)))
 
 
-def langevin(
+def _langevin(
     score: Score, x: Tensor, t: int, schedule: Schedule, steps: int, generator: torch.Generator
 ) -> Iterator[ContinuousStep]:
     """Langevin dynamics at level t, with steps of STEP_SIZE (1 - alpha_bar_t)."""

@@ -24,6 +24,24 @@ from .explorer import short
 from .score_maps import CELLS, EVERY, LEAST_NOISE, cells, oracle_of, representatives, thinned
 from .training_run import Checkpoint, Run, Training
 
+__all__ = [
+    "POINTS",
+    "SAMPLES",
+    "STEPS",
+    "WEIGHTS",
+    "State",
+    "chain",
+    "draw_field",
+    "draw_history",
+    "draw_levels",
+    "draw_samples",
+    "exact_model",
+    "first_noise",
+    "held_out",
+    "look",
+    "text_of",
+]
+
 SAMPLES, STEPS = 300, 20  # points generated, by DDIM in that many steps
 POINTS = 300  # of q(x_t), in grey under the arrows
 HELD = 2000  # fixed (x0, t, eps) on which losses are measured
@@ -116,19 +134,19 @@ def held_out(dataset: str) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @lru_cache(maxsize=8)
-def best(dataset: str) -> Tensor:
+def _best(dataset: str) -> Tensor:
     """E[eps | x_t] of the held-out examples, (HELD, 2)."""
     x0, t, eps = held_out(dataset)
     return exact_model(dataset)(q_sample(x0, t, eps, chain()), t)
 
 
-def losses_of(eps: Tensor, dataset: str) -> tuple[Tensor, Tensor]:
-    """Loss of predictions eps (HELD, 2), and how much of it ``best`` would not have: both (HELD,).
+def _losses_of(eps: Tensor, dataset: str) -> tuple[Tensor, Tensor]:
+    """Loss of predictions eps (HELD, 2), and how much of it ``_best`` would not have: both (HELD,).
 
     E|eps - eps_hat|^2 = E|eps - E[eps | x_t]|^2 + E|eps_hat - E[eps | x_t]|^2.
     """
     loss = loss_per_example(lambda x_t, t: eps, *held_out(dataset), chain())
-    return loss, (eps - best(dataset)).square().mean(1)
+    return loss, (eps - _best(dataset)).square().mean(1)
 
 
 # ---- a checkpoint ------------------------------------------------------------------------------
@@ -140,7 +158,7 @@ def first_noise() -> Tensor:
     return x[datasets.by_colour(x)[0]]
 
 
-def samples(checkpoint: Checkpoint, weights: str) -> Tensor:
+def _samples(checkpoint: Checkpoint, weights: str) -> Tensor:
     """Points that the checkpoint generates, (SAMPLES, 2); kept with it."""
     key = "samples", weights
     if key not in checkpoint.seen:
@@ -149,24 +167,24 @@ def samples(checkpoint: Checkpoint, weights: str) -> Tensor:
     return checkpoint.seen[key]
 
 
-def losses(checkpoint: Checkpoint, weights: str, dataset: str) -> Tensor:
-    """``losses_of`` what it predicts, (2, HELD); kept with it."""
+def _losses(checkpoint: Checkpoint, weights: str, dataset: str) -> Tensor:
+    """``_losses_of`` what it predicts, (2, HELD); kept with it."""
     key = "losses", weights
     if key not in checkpoint.seen:
         x0, t, eps = held_out(dataset)
         seen = checkpoint.networks[weights](q_sample(x0, t, eps, chain()), t)
-        checkpoint.seen[key] = torch.stack(losses_of(seen, dataset))
+        checkpoint.seen[key] = torch.stack(_losses_of(seen, dataset))
     return checkpoint.seen[key]
 
 
-def by_level(loss: Tensor, dataset: str) -> Tensor:
+def _by_level(loss: Tensor, dataset: str) -> Tensor:
     """Means of (..., HELD) in equal parts of 1..T: (..., BINS)."""
     part = (held_out(dataset)[1] - 1) * BINS // chain().T
     sums = torch.zeros((*loss.shape[:-1], BINS)).index_add(-1, part, loss)
     return sums / torch.bincount(part, minlength=BINS)
 
 
-def middles() -> Tensor:
+def _middles() -> Tensor:
     """The t in the middle of each part, (BINS,)."""
     return (torch.arange(BINS) + 0.5) * chain().T / BINS
 
@@ -174,10 +192,10 @@ def middles() -> Tensor:
 def look(training: Training, values: dict[str, Any]) -> State:
     """Everything that is drawn of a run as it is now."""
     run, weights, dataset = training.run, values["weights"], training.plan.dataset
-    checkpoints, x = run.checkpoints, places(dataset, values["level"])
+    checkpoints, x = run.checkpoints, _places(dataset, values["level"])
     steps, t = [c.step for c in checkpoints], batch_time(values["level"], x)
-    every = {w: torch.stack([losses(c, w, dataset) for c in checkpoints], 1) for w in WEIGHTS}
-    by_t = {"learned": every[weights][0], "exact": losses_of(best(dataset), dataset)[0]}
+    every = {w: torch.stack([_losses(c, w, dataset) for c in checkpoints], 1) for w in WEIGHTS}
+    by_t = {"learned": every[weights][0], "exact": _losses_of(_best(dataset), dataset)[0]}
     mine = None
     if training.mine is not None:
         mine, every["mine"] = _of_mine(training.mine, steps, weights, dataset)
@@ -189,17 +207,17 @@ def look(training: Training, values: dict[str, Any]) -> State:
         x,
         learned=torch.stack([c.networks[weights](x, t) for c in checkpoints]),
         exact=exact_model(dataset)(x, t),
-        samples=torch.stack([samples(c, weights) for c in checkpoints]),
+        samples=torch.stack([_samples(c, weights) for c in checkpoints]),
         mine=mine,
         losses={k: loss.mean(1) for k, (loss, _) in every.items()},
         above={k: above.mean(1) for k, (_, above) in every.items()},
-        by_t={k: by_level(loss, dataset) for k, loss in by_t.items()},
+        by_t={k: _by_level(loss, dataset) for k, loss in by_t.items()},
         floor=float(by_t["exact"].mean()),
         notes=training.notes,
     )
 
 
-def places(dataset: str, level: int) -> Tensor:
+def _places(dataset: str, level: int) -> Tensor:
     """Where the field is taken: a grid, then POINTS points of q(x_t): (m, 2)."""
     x0, eps = datasets.load(dataset, POINTS, 2), datasets.noise((POINTS, 2), 0, 1)
     return torch.cat([thinned(cells()), q_sample(x0, level, eps, chain())])
@@ -212,12 +230,12 @@ def _of_mine(run: Run, times: Sequence[int], weights: str, dataset: str) -> tupl
     loss = torch.full((2, len(times), HELD), math.nan)
     for f, step in enumerate(times):
         if step in there:
-            x[f] = samples(there[step], weights)
-            loss[:, f] = losses(there[step], weights, dataset)
+            x[f] = _samples(there[step], weights)
+            loss[:, f] = _losses(there[step], weights, dataset)
     return x, loss
 
 
-def arrows_to_data(x_t: Tensor, eps: Tensor, level: int, schedule: Schedule) -> Tensor:
+def _arrows_to_data(x_t: Tensor, eps: Tensor, level: int, schedule: Schedule) -> Tensor:
     """From x_t (n, 2) to the x_0 that eps (F, n, 2) predicts: (F, n, 2)."""
     x = x_t.expand_as(eps)
     return predict("eps", eps, x, level, schedule).x0 - x
@@ -249,7 +267,7 @@ def draw_field(scene: Scene, state: State, values: dict[str, Any]) -> None:
         base, title = x_t[:LONG], "x_t to x_0"
         few = slice(-POINTS, LONG - POINTS)
         exact, learned = (
-            arrows_to_data(base, eps[..., few, :], level, state.schedule)
+            _arrows_to_data(base, eps[..., few, :], level, state.schedule)
             for eps in (state.exact[None], state.learned)
         )
     else:
@@ -280,7 +298,7 @@ def draw_samples(scene: Scene, state: State, values: dict[str, Any]) -> None:
 def draw_levels(scene: Scene, state: State, values: dict[str, Any]) -> None:
     """Loss at every noise level, on a log axis: it is small where there is much noise."""
     names = {"learned": "network", "exact": "exact", "mine": "yours"}
-    t, exact = middles(), state.by_t["exact"]
+    t, exact = _middles(), state.by_t["exact"]
     series = [scene.series(names[k], y, t) for k, y in state.by_t.items()]
     y = Axis(0.6 * float(exact.min()), _top(state.by_t["learned"]), "noise loss", log=True)
     handle = Handle("arrows", "level", "", (values["level"], 0.0))

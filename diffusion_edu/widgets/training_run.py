@@ -18,7 +18,21 @@ from ..objectives import loss_simple
 from ..prediction import Kind, Model
 from ..schedules import Schedule
 from ..training import Config, Recipe, draw_times, train, validation_set
+from ..viz.scene import note
 from .learner import Learner, LearnerError, explain
+
+__all__ = [
+    "BATCH",
+    "DECAY",
+    "MARKS",
+    "NET",
+    "POOL",
+    "Checkpoint",
+    "LossLearner",
+    "Plan",
+    "Run",
+    "Training",
+]
 
 MARKS = (0, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)  # steps with a checkpoint
 EVERY = 10  # steps between two looks at the clock, and whether to stop
@@ -61,11 +75,11 @@ class Plan:
         schedule = self.recipe.network()[1]
         with torch.random.fork_rng(devices=[]):  # as the recipe does: layers draw from this one
             torch.manual_seed(self.seed)
-            made = checked(self.net)
+            made = _checked(self.net)
         return made if self.predicts == "eps" else AsEps(made, self.predicts, schedule), schedule
 
 
-def checked(net: Callable[[], Any]) -> nn.Module:
+def _checked(net: Callable[[], Any]) -> nn.Module:
     """What ``net()`` makes, tried on three points."""
     wanted = "net must be a function without arguments that makes a network, net=lambda: Mine()"
     try:
@@ -89,14 +103,14 @@ def checked(net: Callable[[], Any]) -> nn.Module:
 # ---- two loops ---------------------------------------------------------------------------------
 
 
-def library_steps(model: nn.Module, data: Tensor, schedule: Schedule, config: Config) -> Steps:
+def _library_steps(model: nn.Module, data: Tensor, schedule: Schedule, config: Config) -> Steps:
     """``training.train``, EVERY steps at a time."""
     few = validation_set(data, schedule, 16)  # its own validation is not looked at
     for record in train(model, data, schedule, config, validation=few):
         yield record.step, record.ema
 
 
-def own_steps(
+def _own_steps(
     model: nn.Module, data: Tensor, schedule: Schedule, config: Config, loss: Loss
 ) -> Steps:
     """DDPM (2006.11239) Algorithm 1 with another loss, for which ``training.train`` has no place.
@@ -106,7 +120,7 @@ def own_steps(
     source, draws = Points(data), torch.Generator().manual_seed(config.seed)
     adam, ema = torch.optim.Adam(model.parameters(), lr=config.lr), EMA(model, config.ema)
     for step in range(1, config.steps + 1):
-        x0, t, eps = batch(source, schedule, config, draws)
+        x0, t, eps = _batch(source, schedule, config, draws)
         model.train()
         value = loss(model, x0, t, eps, schedule)
         adam.zero_grad()
@@ -117,7 +131,7 @@ def own_steps(
         yield step, ema.model
 
 
-def batch(
+def _batch(
     source: Points, schedule: Schedule, config: Config, draws: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """x0, t and eps of one step, in the order in which ``training.train`` draws them."""
@@ -164,13 +178,13 @@ class Run:
         """Make a checkpoint of what is there."""
         if self.checkpoints and self.checkpoints[-1].step == self.step:
             return
-        networks = {"raw": frozen(self.model), "ema": frozen(self._ema)}
+        networks = {"raw": _frozen(self.model), "ema": _frozen(self._ema)}
         # A new list: others may be reading the old one.
         marked = [c for c in self.checkpoints if c.step in MARKS]
         self.checkpoints = [*marked, Checkpoint(self.step, networks)]
 
 
-def frozen(model: nn.Module) -> nn.Module:
+def _frozen(model: nn.Module) -> nn.Module:
     """A copy that is not trained."""
     return copy.deepcopy(model).eval().requires_grad_(False)
 
@@ -190,7 +204,7 @@ class Training:
         model, self.schedule = plan.network()
         self.data, _ = plan.recipe.points()
         config = plan.recipe.config
-        self.run = Run(model, library_steps(model, self.data, self.schedule, config))
+        self.run = Run(model, _library_steps(model, self.data, self.schedule, config))
         self.mine: Run | None = None
         self.notes: list[dict[str, str]] = []
         self.agreement: tuple[float, float] | None = None
@@ -210,14 +224,14 @@ class Training:
     def _begin_mine(self, loss: LossLearner) -> None:
         other, _ = self.plan.network()
         config = self.plan.recipe.config
-        self.mine = Run(other, own_steps(other, self.data, self.schedule, config, loss.value))
+        self.mine = Run(other, _own_steps(other, self.data, self.schedule, config, loss.value))
         self._checked(lambda: loss.over([0], lambda _: self._compare(loss)))
 
     def _compare(self, loss: LossLearner) -> None:
         """Value and gradient on the first batch, for the network as the reference has it now."""
         config = self.plan.recipe.config
         draws = torch.Generator().manual_seed(config.seed)
-        first = batch(Points(self.data), self.schedule, config, draws)
+        first = _batch(Points(self.data), self.schedule, config, draws)
         found = []
         with torch.enable_grad():
             for function in (loss.value, loss_simple):
@@ -255,7 +269,7 @@ class Training:
             what = error if plain else explain(error, self.loss.function, self.loss.role)
             text = f"At step {self.mine.step + 1}: {what}"
         if text:
-            self.notes = [*self.notes, {"level": "error", "text": text}]
+            self.notes = [*self.notes, note("error", text)]
 
     @property
     def stopped(self) -> bool:
@@ -277,7 +291,7 @@ def _verdict(mine: float, wanted: float, slope: Tensor, exact: Tensor) -> dict[s
         text = f"your loss has the value of loss_simple but another gradient: {where}"
     else:
         text = f"your loss agrees with loss_simple: {where}"
-    return {"level": "info", "text": text}
+    return note("info", text)
 
 
 class LossLearner(Learner):

@@ -31,6 +31,8 @@ from .training_fields import (
 )
 from .training_run import BATCH, DECAY, MARKS, NET, POOL, LossLearner, Plan, Training
 
+__all__ = ["ARROWS", "PREDICTS", "TrainingTheatre"]
+
 PREDICTS = ("eps", "x0", "v")
 ARROWS = ("eps", "x0")
 FIRST = 100  # steps that a new network has had when it is first shown

@@ -9,6 +9,8 @@ from .explorer import Explorer
 from .jobs import Tell
 from .page import player_source, player_style
 
+__all__ = ["make_view"]
+
 
 def make_view(explorer: Explorer) -> tuple[Any, Callable[[], None], Tell]:
     """The widget, what redraws it after a change made from Python, and what sends it a message."""
