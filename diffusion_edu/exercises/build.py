@@ -16,6 +16,19 @@ from .._percent import tidied, write_files, written
 from . import load
 from .spec import Exercise
 
+__all__ = [
+    "BEGIN",
+    "END",
+    "STUDENT",
+    "build",
+    "file_name",
+    "full_source",
+    "notebook",
+    "source",
+    "student_notebook",
+    "student_source",
+]
+
 BEGIN, END, STUDENT = "# BEGIN SOLUTION", "# END SOLUTION", "# STUDENT:"
 
 
@@ -96,11 +109,11 @@ def build(keys: list[str], folder: Path, instructor: Path | None = None) -> list
         if instructor is not None:
             solved = written(notebook(full_source(source(key)), key))
             files[instructor / name.replace(".ipynb", "_solution.ipynb")] = solved
-            files[instructor / f"{key}_mistakes.md"] = catalogue(exercise)
+            files[instructor / f"{key}_mistakes.md"] = _catalogue(exercise)
     return write_files(files)
 
 
-def catalogue(exercise: Exercise) -> str:
+def _catalogue(exercise: Exercise) -> str:
     """The mistakes of an exercise as a table in Markdown."""
     lines = [f"# {exercise.key} \u00b7 {exercise.title}: mistakes with a name", ""]
     for f in exercise.functions:

@@ -19,6 +19,8 @@ from .spec import Exercise, Graded, Mistake
 from .testing import calls, known
 from .world import worlds
 
+__all__ = ["PATIENCE", "WIDE", "check", "comparisons", "report"]
+
 PATIENCE = 0.3  # seconds that a call may take in a notebook; right answers take a few milliseconds
 MARKS = {"passed": "ok", "not_implemented": "--", "failed": "XX"}
 WIDE = 96  # columns of the report

@@ -10,6 +10,8 @@ from torch import Tensor
 from .outcome import Args, Outcome, distance, largest, leaves
 from .spec import Graded
 
+__all__ = ["describe"]
+
 MOST_LEVELS = 6  # listed one by one
 
 

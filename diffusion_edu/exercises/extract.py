@@ -15,6 +15,8 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
+__all__ = ["MOST_BYTES", "Code", "UngradableError", "read"]
+
 MOST_CELLS = 5_000
 MOST_BYTES = 20 << 20
 MOST_CODE = 1 << 19  # characters of all cells: the grader itself parses them
@@ -152,7 +154,7 @@ def _parsed(source: str) -> tuple[ast.Module, list[bytes]]:
         try:
             return ast.parse(as_it_is), as_it_is.encode().split(b"\n")
         except SyntaxError:
-            plain = without_magics(source)
+            plain = _without_magics(source)
             return ast.parse(plain), plain.encode().split(b"\n")
 
 
@@ -181,7 +183,7 @@ def _with_decorators(lines: list[bytes], node: ast.stmt) -> str:
     return "".join(heads) + _segment(lines, node)
 
 
-def without_magics(source: str) -> str:
+def _without_magics(source: str) -> str:
     """The cell with `%`, `!` and `?` lines blanked; a cell that a magic gives away, empty."""
     lines = _lines(source)
     first = next((line.strip() for line in lines if line.strip()), "")

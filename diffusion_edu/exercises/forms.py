@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+__all__ = ["at", "view"]
+
 
 def view(a: Tensor, x: Tensor) -> Tensor:
     """a (B,) as (B, 1, ...), to multiply x (B, *D)."""

@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .spec import Exercise, Graded
-from .testing import PATIENCE, Backend, Failure, Student, mistake_of
+from .testing import Backend, Failure, Student, mistake_of
 from .world import World, worlds
+
+__all__ = ["Result", "judge", "worth"]
 
 Test = Callable[..., None]
 WRONG_KIND = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError)
@@ -50,7 +52,7 @@ def judge(
     """
     names = {f.name for f in exercise.functions} if only is None else set(only)
     student, results = Student(exercise, backend), []
-    for test, spec, is_hidden in rounds(exercise, secret is not None):
+    for test, spec, is_hidden in _rounds(exercise, secret is not None):
         if spec.name in names:
             cases = worlds(secret if is_hidden else None)
             results.append(_run(test, spec, student, cases, is_hidden))
@@ -59,20 +61,20 @@ def judge(
     return results
 
 
-def rounds(exercise: Exercise, all_of_them: bool) -> Iterator[tuple[Test, Graded, bool]]:
+def _rounds(exercise: Exercise, all_of_them: bool) -> Iterator[tuple[Test, Graded, bool]]:
     """(test, its function, on hidden worlds): the public round, and the hidden one."""
     for is_hidden in (False, True) if all_of_them else (False,):
         for test in exercise.tests:
             if is_hidden or not getattr(test, "hidden", False):
-                yield test, tested(exercise, test), is_hidden
+                yield test, _tested(exercise, test), is_hidden
 
 
 def worth(exercise: Exercise, status: str = "ungradable") -> list[Result]:
     """Every test, public and hidden, with no points made."""
-    return [_blank(t, s, is_hidden, status, 0.0) for t, s, is_hidden in rounds(exercise, True)]
+    return [_blank(t, s, is_hidden, status, 0.0) for t, s, is_hidden in _rounds(exercise, True)]
 
 
-def tested(exercise: Exercise, test: Test) -> Graded:
+def _tested(exercise: Exercise, test: Test) -> Graded:
     """The function that a test is about: test_q_sample__linear is about q_sample."""
     name = test.__name__.removeprefix("test_").partition("__")[0]
     return exercise.function(name)
@@ -90,7 +92,6 @@ def _run(
 ) -> Result:
     """One test on all its worlds. It is passed only if something was really compared in each."""
     result = _blank(test, spec, is_hidden, "passed", float(getattr(test, "points", 1.0)))
-    student.seconds = float(getattr(test, "timeout", PATIENCE))
     for case in cases:
         before = student.compared
         failure = _failure(test, student, case)

@@ -15,6 +15,8 @@ from .._watchdog import own_frame, within
 from .outcome import Args, Outcome, copied, leaves, state
 from .stubs import make_real
 
+__all__ = ["Namespace", "timed"]
+
 MOST_TEXT = 500  # characters of an exception's message
 
 
@@ -54,7 +56,7 @@ def timed(function: Callable[..., Any], args: Args, seconds: float) -> Outcome:
 
     def work() -> None:
         with torch.enable_grad():
-            returned.append(as_numbers(function(*make_real(mine))))
+            returned.append(_as_numbers(function(*make_real(mine))))
         leaves(returned[0])  # what has no numbers raises here, and not in a comparison
 
     began = time.perf_counter()
@@ -74,7 +76,7 @@ def timed(function: Callable[..., Any], args: Args, seconds: float) -> Outcome:
     return Outcome(returned[0], after=state(mine))
 
 
-def as_numbers(value: Any) -> Any:
+def _as_numbers(value: Any) -> Any:
     """The value with NumPy's arrays and numbers as tensors and floats."""
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value.copy())
@@ -82,7 +84,7 @@ def as_numbers(value: Any) -> Any:
         return value.item()
     if isinstance(value, tuple | list):
         kind = list if isinstance(value, list) else tuple  # a named tuple takes no series
-        return kind(as_numbers(v) for v in value)
+        return kind(_as_numbers(v) for v in value)
     return value
 
 

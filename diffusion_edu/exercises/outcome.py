@@ -11,6 +11,18 @@ from torch import Tensor, nn
 
 from .stubs import EpsModel, Sch, TinyNet, make_real
 
+__all__ = [
+    "Args",
+    "Outcome",
+    "alike",
+    "copied",
+    "distance",
+    "largest",
+    "leaves",
+    "state",
+    "trusted",
+]
+
 Args = tuple[Any, ...]
 
 

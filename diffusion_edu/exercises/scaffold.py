@@ -7,6 +7,8 @@ from pathlib import Path
 
 from . import names
 
+__all__ = ["scaffold"]
+
 HERE = Path(__file__).parent
 FILES = {
     "__init__.py": '''"""{key}: {title}."""

@@ -9,6 +9,8 @@ from typing import Any
 
 from .world import World
 
+__all__ = ["Call", "Exercise", "Graded", "Mistake", "tests_of"]
+
 Call = tuple[Any, ...]  # the arguments of one call
 
 

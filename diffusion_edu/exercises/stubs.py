@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+__all__ = ["EpsModel", "Sch", "Seed", "Sgd", "TinyNet", "make_real"]
+
 
 @dataclass
 class Sch:

@@ -24,19 +24,29 @@ from .outcome import Args, Outcome, distance, largest, trusted
 from .spec import Exercise, Graded
 from .world import World
 
+__all__ = [
+    "Backend",
+    "Bound",
+    "Failure",
+    "Record",
+    "Student",
+    "calls",
+    "close",
+    "expect",
+    "hidden",
+    "known",
+    "mistake_of",
+    "points",
+]
+
 Test = TypeVar("Test", bound=Callable[..., None])
-PATIENCE = 10.0  # seconds a call may take at grading, unless a test says otherwise
+PATIENCE = 10.0  # seconds a call may take at grading
 VARIES = "it gives another result each time it is called: does it draw noise of its own?"
 
 
 def points(n: float) -> Callable[[Test], Test]:
     """Marks what a test is worth; without it 1."""
     return lambda test: _mark(test, points=float(n))
-
-
-def timeout(seconds: float) -> Callable[[Test], Test]:
-    """Marks how long each call of the learner's function may take at grading."""
-    return lambda test: _mark(test, timeout=float(seconds))
 
 
 def hidden(test: Test) -> Test:
@@ -81,7 +91,6 @@ class Student:
 
     exercise: Exercise
     backend: Backend
-    seconds: float = PATIENCE
     records: dict[str, list[Record]] = field(default_factory=dict)
     compared: int = 0
 
@@ -108,7 +117,7 @@ class Bound:
 
     def outcome(self, args: Args) -> Outcome:
         """What a call came to."""
-        return self.student.backend.call(self.spec.name, args, self.student.seconds)
+        return self.student.backend.call(self.spec.name, args, PATIENCE)
 
 
 def expect(function: Bound, case: World) -> None:

@@ -16,6 +16,8 @@ from .spec import Exercise, Graded
 from .testing import calls, known
 from .world import worlds
 
+__all__ = ["CHECKS", "defined", "verify"]
+
 SECRET = "verify"  # noqa: S105, of the hidden worlds it tries
 APART = 0.02  # two mistakes of a function differ by more than this somewhere in the public worlds
 ALTERNATIVES = 3

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from .stubs import EpsModel, Sch
 
+__all__ = ["World", "make_sch", "worlds"]
+
 
 @dataclass(frozen=True, eq=False)
 class World:

@@ -10,3 +10,5 @@
 Tests, references and hidden inputs stay in the grading process. What crosses is JSON and raw
 numbers (``inside/codec.py``), never a pickle.
 """
+
+__all__: list[str] = []

@@ -12,6 +12,8 @@ from .. import exercises
 from .._extras import need
 from .defences import LEVELS, explain, policy, table
 
+__all__ = ["doctor", "exercise_app", "grade", "gradescope_zip"]
+
 exercise_app = typer.Typer(
     name="exercise",
     help="Exercises E1 to E9: list them, write the notebooks, prove them sound, add one.",
@@ -31,34 +33,40 @@ def _load(key: str) -> exercises.Exercise:
         raise _fail(str(error)) from error
 
 
+Submissions = Annotated[
+    list[Path],
+    typer.Argument(help="Folders, archives, notebooks or scripts; exports of Canvas or Moodle."),
+]
+Key = Annotated[str, typer.Option("--exercise", "-e", help="E1 ... E9.")]
+Out = Annotated[Path, typer.Option(help="Folder of the reports.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Processes at once. [default: one a core]")]
+Secret = Annotated[
+    str,
+    typer.Option(
+        envvar="DIFFUSION_EDU_SECRET",
+        help="Makes the hidden cases; any text that students do not know, the same every time.",
+    ),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on; grade nothing twice.")]
+Require = Annotated[
+    str, typer.Option(help="Refuse to grade behind weaker walls: strict, basic or none.")
+]
+Canvas = Annotated[bool, typer.Option("--canvas", help="Also canvas.csv.")]
+Moodle = Annotated[bool, typer.Option("--moodle", help="Also moodle.csv.")]
+Cluster = Annotated[str | None, typer.Option(help="Grade on a Dask cluster, tcp://host:port.")]
+
+
 def grade(
-    submissions: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Folders, archives, notebooks or scripts; exports of Canvas or Moodle."
-        ),
-    ],
-    exercise: Annotated[str, typer.Option("--exercise", "-e", help="E1 ... E9.")],
-    out: Annotated[Path, typer.Option(help="Folder of the reports.")] = Path("grades"),
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Processes at once. [default: one a core]")
-    ] = None,
-    secret: Annotated[
-        str,
-        typer.Option(
-            envvar="DIFFUSION_EDU_SECRET",
-            help="Makes the hidden cases; any text that students do not know, the same every time.",
-        ),
-    ] = "",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on; grade nothing twice.")] = False,
-    require: Annotated[
-        str, typer.Option(help="Refuse to grade behind weaker walls: strict, basic or none.")
-    ] = "none",
-    canvas: Annotated[bool, typer.Option("--canvas", help="Also canvas.csv.")] = False,
-    moodle: Annotated[bool, typer.Option("--moodle", help="Also moodle.csv.")] = False,
-    cluster: Annotated[
-        str | None, typer.Option(help="Grade on a Dask cluster, tcp://host:port.")
-    ] = None,
+    submissions: Submissions,
+    exercise: Key,
+    out: Out = Path("grades"),
+    jobs: Jobs = None,
+    secret: Secret = "",
+    resume: Resume = False,
+    require: Require = "none",
+    canvas: Canvas = False,
+    moodle: Moodle = False,
+    cluster: Cluster = None,
 ) -> None:
     """Grade a whole class: scores, named mistakes, a page a student and one for the class.
 
@@ -77,20 +85,8 @@ def grade(
 
     need("grade", "jinja2")
     spec = _load(exercise)
-    if require not in LEVELS:
-        raise _fail(f"--require must be one of {', '.join(LEVELS)}, got {require!r}")
-    walls = policy()
-    if cluster is None and LEVELS.index(walls.level) > LEVELS.index(require) and require != "none":
-        raise _fail(
-            f"--require {require}: this machine has level {walls.level!r}. {explain(walls)}"
-        )
-    typer.echo(f"level {walls.level}: {explain(walls)}" if cluster is None else "on a cluster")
-    if not secret:
-        typer.secho(
-            "no --secret: the hidden cases are those that everybody can compute",
-            fg="yellow",
-            err=True,
-        )
+    _say_walls(require, cluster)
+    _say_secret(secret)
     try:
         found = find(submissions, spec.key)
     except ValueError as error:
@@ -100,6 +96,30 @@ def grade(
     _say(report, files)
     if any(r["status"] == "error" for r in report["submissions"]):
         raise typer.Exit(1)
+
+
+def _say_walls(require: str, cluster: str | None) -> None:
+    """Say behind which walls functions run; not if they are weaker than required."""
+    if require not in LEVELS:
+        raise _fail(f"--require must be one of {', '.join(LEVELS)}, got {require!r}")
+    if cluster is not None:
+        typer.echo("on a cluster")
+        return
+    walls = policy()
+    if walls.is_weaker_than(require):
+        raise _fail(
+            f"--require {require}: this machine has level {walls.level!r}. {explain(walls)}"
+        )
+    typer.echo(f"level {walls.level}: {explain(walls)}")
+
+
+def _say_secret(secret: str) -> None:
+    if not secret:
+        typer.secho(
+            "no --secret: the hidden cases are those that everybody can compute",
+            fg="yellow",
+            err=True,
+        )
 
 
 def _grade_with_progress(
@@ -153,7 +173,7 @@ def doctor() -> None:
 
 
 @exercise_app.command("list")
-def list_exercises() -> None:
+def _list_exercises() -> None:
     """List the exercises with their functions."""
     for key in exercises.names():
         spec = exercises.load(key)
@@ -164,7 +184,7 @@ def list_exercises() -> None:
 
 
 @exercise_app.command("build")
-def build_exercises(
+def _build_exercises(
     keys: Annotated[list[str] | None, typer.Argument(help="E1 ... E9. [default: all]")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the students' notebooks.")] = Path(
         "notebooks/exercises"
@@ -186,7 +206,7 @@ def build_exercises(
 
 
 @exercise_app.command("verify")
-def verify_exercises(
+def _verify_exercises(
     keys: Annotated[list[str] | None, typer.Argument(help="E1 ... E9. [default: all]")] = None,
 ) -> None:
     """Prove that exercises are sound: right answers pass, mistakes are named, nothing leaks."""
@@ -210,7 +230,7 @@ def verify_exercises(
 
 
 @exercise_app.command("new")
-def new_exercise(
+def _new_exercise(
     key: Annotated[str, typer.Argument(help="E10, say.")],
     title: Annotated[str, typer.Argument(help='"Your title".')],
 ) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 from .inside import sandbox
 
+__all__ = ["LEVELS", "OPEN", "WORDS", "Policy", "explain", "is_root", "policy", "readable", "table"]
+
 PACKAGE = Path(__file__).parents[1]
 OURS = ("diffusion_edu*", "__editable__*")
 POSIX = os.name == "posix"
@@ -40,6 +42,10 @@ class Policy:
         """For the worker."""
         return asdict(self)
 
+    def is_weaker_than(self, level: str) -> bool:
+        """Whether these walls keep out less than those of ``level``."""
+        return LEVELS.index(self.level) > LEVELS.index(level)
+
 
 OPEN = Policy("none", False, False, False, False, False)  # to show what the walls are good for
 
@@ -56,7 +62,7 @@ def policy() -> Policy:
         seccomp=seccomp,
         limits=POSIX,
         privileges=linux,
-        nobody=as_nobody(),
+        nobody=_as_nobody(),
         readable=readable(),
     )
 
@@ -66,7 +72,7 @@ def is_root() -> bool:
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
-def as_nobody() -> bool:
+def _as_nobody() -> bool:
     """Whether workers of root can be a user who owns nothing: it must be able to read Python."""
     return is_root() and sandbox.readable_by_others(_python())
 

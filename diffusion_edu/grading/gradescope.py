@@ -17,6 +17,8 @@ from typing import Any
 
 from .._files import write_atomically
 
+__all__ = ["PACKAGE", "build_zip", "main", "requirements", "run"]
+
 PACKAGE = Path(__file__).parents[1]
 LEFT_OUT = {".safetensors", ".pyc", "_notebooks"}  # networks, lectures: not needed to grade
 SETUP = """\

@@ -10,10 +10,12 @@ from typing import Any
 from .. import exercises
 from ..exercises.extract import Code, UngradableError, read
 from ..exercises.judge import Result, judge, worth
-from .defences import LEVELS, Policy, policy
+from .defences import Policy, policy
 from .remote import MOST_TEXT, Remote
 from .servers import Server, make_server
 from .submissions import Submission
+
+__all__ = ["SCHEMA", "Task", "failed", "grade"]
 
 SCHEMA = 1
 MOST_LINES = 20  # a file may be wrong in thousands of places
@@ -50,7 +52,7 @@ class Task:
 def grade(task: Task) -> dict[str, Any]:
     """The row of one submission, for grades.json. It never raises for what was submitted."""
     walls = task.walls or _strongest()
-    if LEVELS.index(walls.level) > LEVELS.index(task.require):
+    if walls.is_weaker_than(task.require):
         raise PermissionError(
             f"level {task.require!r} is required, but this machine has {walls.level!r}: see "
             "`diffusion-edu doctor`"

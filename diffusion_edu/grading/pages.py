@@ -11,6 +11,8 @@ from .defences import WORDS
 from .run import file_name
 from .tables import misconceptions
 
+__all__ = ["class_page", "student_page"]
+
 Row = dict[str, Any]
 BARS = 10  # of the distribution of scores
 STATUS = {
@@ -57,7 +59,7 @@ def class_page(rows: Sequence[Row], exercise: Exercise, level: str, said: str) -
         said=said,
         mean=_mean([r["score"] for r in graded]),
         most=max((r["max_score"] for r in rows), default=0.0),
-        bars=distribution(graded),
+        bars=_distribution(graded),
         functions=_by_function(graded, exercise),
         mistakes=found,
         file_name=file_name,
@@ -68,7 +70,7 @@ def _mean(numbers: list[float]) -> float:
     return sum(numbers) / len(numbers) if numbers else 0.0
 
 
-def distribution(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def _distribution(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """How many submissions have 0-10 %, 10-20 %, ... of the points; full marks apart."""
     counts = [0] * (BARS + 1)
     for r in rows:

@@ -12,6 +12,8 @@ from .inside import codec
 from .servers import Server
 from .wires import Wire, WorkerDied
 
+__all__ = ["Remote"]
+
 LOAD_SECONDS = 10.0
 CALL_SECONDS = 120.0  # of all calls together: each may be just in time
 MOST_TEXT = 4000  # characters of an error: what a submission says about itself may be endless

@@ -12,6 +12,8 @@ from .pages import class_page, student_page
 from .run import file_name
 from .tables import as_json, canvas_csv, grades_csv, gradescope, junit_xml, moodle_csv
 
+__all__ = ["write"]
+
 
 def write(
     report: dict[str, Any],

@@ -18,6 +18,8 @@ from .defences import LEVELS
 from .grading import SCHEMA, Task, failed, grade
 from .inside.sandbox import undumpable
 
+__all__ = ["file_name", "grade_class"]
+
 Row = dict[str, Any]
 KEPT = "rows"  # folder of finished rows, one file each
 
@@ -52,10 +54,10 @@ def grade_class(
             _keep(folder, task, row)
             rows[task.submission.id] = row
             progress(row)
-    return summary([rows[t.submission.id] for t in tasks])
+    return _summary([rows[t.submission.id] for t in tasks])
 
 
-def summary(rows: Sequence[Row]) -> dict[str, Any]:
+def _summary(rows: Sequence[Row]) -> dict[str, Any]:
     """The content of grades.json; its level is the weakest that any row was graded at."""
     level = max((r["level"] for r in rows), key=LEVELS.index, default="none")
     return {"schema": SCHEMA, "level": level, "submissions": list(rows)}

@@ -19,6 +19,8 @@ from ..exercises import stubs
 from .defences import Policy
 from .wires import PipeWire, ThreadWire, Wire
 
+__all__ = ["ForkServer", "Server", "SpawnServer", "make_server"]
+
 MAIN = Path(__file__).parent / "inside" / "main.py"
 START_SECONDS = 120.0  # importing torch from a cold disk
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}

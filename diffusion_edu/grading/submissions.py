@@ -17,6 +17,8 @@ from pathlib import Path, PurePosixPath
 
 from ..exercises.extract import MOST_BYTES
 
+__all__ = ["Submission", "find", "identity", "members", "of_folder"]
+
 SUFFIXES = (".ipynb", ".py")
 READ = (*SUFFIXES, ".zip")
 MOST_UNPACKED = 20 * MOST_BYTES  # of one archive, or of one student's folder
@@ -89,7 +91,7 @@ def _of_entry(entry: Path, key: str) -> Submission:
             raise ValueError("it is a symbolic link; links are not followed")
         if entry.is_dir():
             return _of_files(who, number, list(_folder(entry)), key)
-        return _of_files(who, number, [(entry.name, read_file(entry))], key)
+        return _of_files(who, number, [(entry.name, _read_file(entry))], key)
     except (OSError, ValueError) as error:
         return Submission(who, entry.name, platform_id=number, reason=str(error))
 
@@ -103,7 +105,7 @@ def identity(name: str) -> tuple[str, str]:
     return PurePosixPath(name).stem or name, ""
 
 
-def read_file(path: Path) -> bytes:
+def _read_file(path: Path) -> bytes:
     """A regular file of at most ``MOST_BYTES``, never through a link."""
     no_follow = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     fd = os.open(path, os.O_RDONLY | no_follow)
@@ -128,7 +130,7 @@ def _folder(root: Path) -> Iterator[tuple[str, bytes]]:
                 raise ValueError(f"the folder has more than {MOST_ENTRIES:,} files")
             if path.is_symlink():
                 continue
-            data = read_file(path) if path.suffix.lower() in READ else b""
+            data = _read_file(path) if path.suffix.lower() in READ else b""
             size += len(data)
             if size > MOST_UNPACKED:
                 raise ValueError(f"the folder has more than {MOST_UNPACKED >> 20} MiB")
@@ -219,7 +221,7 @@ def _of_archive(who: str, number: str, data: bytes, key: str) -> Submission:
 def _of_export(path: Path, key: str) -> list[Submission]:
     """An archive with one entry a student, as learning platforms make it."""
     try:
-        entries = members(read_file(path))
+        entries = members(_read_file(path))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     outside = _notes([e for e in entries if e[2] == OUTSIDE])

@@ -13,6 +13,17 @@ from xml.etree import ElementTree
 
 from ..exercises.spec import Exercise
 
+__all__ = [
+    "as_json",
+    "canvas_csv",
+    "grades_csv",
+    "gradescope",
+    "junit_xml",
+    "misconceptions",
+    "mistakes_of",
+    "moodle_csv",
+]
+
 Row = dict[str, Any]
 # What a spreadsheet takes for a formula, in a cell of its own: some split lines at ; and tabs too.
 FORMULA = re.compile(r"(^|[;\t\n])(\s*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")

@@ -12,6 +12,8 @@ from typing import Protocol
 
 from .inside import codec
 
+__all__ = ["PipeWire", "ThreadWire", "Wire", "WorkerDied"]
+
 MOST_BYTES = codec.MOST_BYTES + (1 << 20)
 AT_ONCE = 4096  # bytes that a pipe takes when it is ready for any
 

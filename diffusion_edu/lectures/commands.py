@@ -32,7 +32,7 @@ lectures_app = typer.Typer(
 
 
 @lectures_app.command("list")
-def list_lectures() -> None:
+def _list_lectures() -> None:
     """List the lectures, with minutes and exercise."""
     for one in SYLLABUS:
         exercise = f", then {one.exercise}" if one.exercise else ""
@@ -41,7 +41,7 @@ def list_lectures() -> None:
 
 
 @lectures_app.command("build")
-def build_lectures(
+def _build_lectures(
     numbers: Annotated[list[str] | None, typer.Argument(help="00 ... 11. [default: all]")] = None,
     out: Annotated[
         Path | None,
@@ -74,7 +74,7 @@ def build_lectures(
 
 
 @lectures_app.command("paper-map")
-def write_paper_map(
+def _write_paper_map(
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("PAPER_MAP.md"),
 ) -> None:
     """Write the table that leads from each equation of the papers to code, test and lecture."""
@@ -84,8 +84,8 @@ def write_paper_map(
     typer.echo(f"wrote {out}")
 
 
-@lectures_app.command()
-def site(
+@lectures_app.command("site")
+def _site(
     out: Annotated[
         Path | None, typer.Argument(help="Folder of the site. [default: build/site]")
     ] = None,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +17,7 @@ from typing import Any
 
 from ..data.location import checkout
 from ..widgets.page import player_style, site_script
-from .site_page import Body, render
+from .site_page import Body, is_wide, render
 from .site_run import execute
 from .syllabus import SYLLABUS, Lecture
 
@@ -30,7 +29,7 @@ EXTERNAL = re.compile(r"[a-z]+:|#")
 
 
 @dataclass
-class Page:
+class _Page:
     """A lecture on its way to a page."""
 
     name: str
@@ -45,18 +44,11 @@ class Page:
     @property
     def strip(self) -> bool:
         """The index shows the middle of a very wide picture."""
-        width, height = _size(self.body.poster) if self.body.poster else (1, 1)
-        return width > 3 * height
+        return self.body.poster is not None and is_wide(self.body.poster)
 
     @property
     def title(self) -> str:
         return self.body.title or (self.lecture.title if self.lecture else self.name)
-
-
-def _size(png: bytes) -> tuple[int, int]:
-    """Width and height, as the first chunk of a PNG has them."""
-    width, height = struct.unpack(">II", png[16:24])
-    return width, height
 
 
 def default_folder() -> Path:
@@ -111,7 +103,7 @@ def _refuse_foreign(out: Path) -> None:
         raise ValueError(f"{out} holds something that is no site of lectures: name another folder")
 
 
-def _read(source: Path, instructor: bool) -> list[Page]:
+def _read(source: Path, instructor: bool) -> list[_Page]:
     import nbformat
 
     from .build import lecture_notebook
@@ -127,7 +119,7 @@ def _read(source: Path, instructor: bool) -> list[Page]:
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
-        pages.append(Page(path.stem, one, notebook, Body()))
+        pages.append(_Page(path.stem, one, notebook, Body()))
     if not pages:
         raise ValueError(f"there are no notebooks in {source}")
     return pages
@@ -156,7 +148,7 @@ class _Links:
 # ---- writing -------------------------------------------------------------------------------------
 
 
-def _write(out: Path, pages: Sequence[Page], files: dict[str, Path], instructor: bool) -> None:
+def _write(out: Path, pages: Sequence[_Page], files: dict[str, Path], instructor: bool) -> None:
     """The whole site beside its place, then into it: a reader never finds half of one."""
     new = out.parent / f".{out.name}.new"
     shutil.rmtree(new, ignore_errors=True)

@@ -14,7 +14,7 @@ from typing import Any
 from .site_math import mathml
 from .site_run import cell_name
 
-__all__ = ["Body", "render"]
+__all__ = ["Body", "is_wide", "render"]
 
 Link = Callable[[str], str]  # href -> href in the site; ValueError where it leads nowhere
 HIDDEN = ("colab",)  # tags of cells that have no place on a page
@@ -190,10 +190,16 @@ def _image(data: Any, metadata: Any) -> str:
     width = f' width="{size["width"]}"' if "width" in size else ""
     picture = "".join(data["image/png"].split())
     source = f"data:image/png;base64,{picture}"
-    size_of = base64.b64decode(picture[:32])[16:24]  # as the first chunk of a PNG has it
-    across, down = struct.unpack(">II", size_of) if len(size_of) == 8 else (1, 1)
-    kind = '"picture long" tabindex="0" role="group"' if across > 3 * down else '"picture"'
+    wide = is_wide(base64.b64decode(picture[:32]))
+    kind = '"picture long" tabindex="0" role="group"' if wide else '"picture"'
     return f'<div class={kind}><img alt="{alt}"{width} src="{source}"></div>\n'
+
+
+def is_wide(png: bytes) -> bool:
+    """Whether a PNG is a strip, by the size in its first chunk: more than three times as wide."""
+    size = png[16:24]
+    width, height = struct.unpack(">II", size) if len(size) == 8 else (1, 1)
+    return bool(width > 3 * height)
 
 
 def _equation(tex: str) -> str:

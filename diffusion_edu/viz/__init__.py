@@ -6,3 +6,5 @@
 
 Import the module you need: matplotlib is loaded by the last two only.
 """
+
+__all__: list[str] = []

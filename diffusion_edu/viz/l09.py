@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .plots import COLOURS, Picture, _array, new_figure
+from .plots import COLOURS, Picture, as_array, new_figure
 
 __all__ = ["over_time"]
 
@@ -20,8 +20,8 @@ def over_time(walks: Mapping[str, Tensor], times: Sequence[float] | Tensor) -> P
         times: (steps,), decreasing.
     """
     figure, axes = new_figure(len(walks), 1, (4.0 * len(walks), 3.2))
-    at = _array(times)
-    everything = [_array(walk) for walk in walks.values()]
+    at = as_array(times)
+    everything = [as_array(walk) for walk in walks.values()]
     limit = 1.05 * max(abs(walk).max() for walk in everything)
     for axis, (label, walk) in zip(axes.flat, zip(walks, everything, strict=True), strict=True):
         _paths(axis, at, walk)

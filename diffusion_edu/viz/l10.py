@@ -19,14 +19,14 @@ Stage = tuple[str, tuple[int, ...], int]  # name, (C, H, W) that comes out, weig
 def shapes(model: nn.Module, x: Tensor) -> tuple[list[str], list[list[Any]]]:
     """Header and rows of a table: what comes out of each stage of a U-Net that is fed x (B, *D)."""
     rows: list[list[Any]] = [["image", _times(x.shape[1:]), x[0].numel(), ""]]
-    for name, shape, weights in stages(model, x):
+    for name, shape, weights in _stages(model, x):
         rows.append([name, _times(shape), torch.Size(shape).numel(), f"{weights:,}"])
     return ["stage", "C x H x W", "numbers", "weights"], rows
 
 
 def u_shape(model: nn.Module, x: Tensor) -> Picture:
     """The stages drawn to scale: height is H, width the channels; arrows are the skips."""
-    every = [one for one in stages(model, x) if len(one[1]) == 3]
+    every = [one for one in _stages(model, x) if len(one[1]) == 3]
     figure, ((axis,),) = new_figure(size=(8.0, 3.2))
     scale = 2.2 / max(shape[1] for _, shape, _ in every)
     left = 0.0
@@ -49,7 +49,7 @@ def u_shape(model: nn.Module, x: Tensor) -> Picture:
 
 
 @torch.no_grad()
-def stages(model: nn.Module, x: Tensor) -> list[Stage]:
+def _stages(model: nn.Module, x: Tensor) -> list[Stage]:
     """Name, output and weights of the stages of a UNet (or one inside AsEps), in running order.
 
     Those on the way down and up before they are halved or doubled in size.

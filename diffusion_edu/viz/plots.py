@@ -26,6 +26,7 @@ __all__ = [
     "COLOURS",
     "GREY",
     "Picture",
+    "as_array",
     "bars",
     "clouds",
     "heat",
@@ -94,10 +95,10 @@ def clouds(
         axis.set_axis_off()
     for axis, cloud, title in zip(axes.flat, points, titles, strict=False):
         if behind is not None:
-            axis.scatter(*_array(behind).T, s=size, c="#c8c8c8", lw=0)
-        hue = COLOURS[0] if colour is None else _array(colour)
+            axis.scatter(*as_array(behind).T, s=size, c="#c8c8c8", lw=0)
+        hue = COLOURS[0] if colour is None else as_array(colour)
         shades = None if colour is None else "cividis"  # matplotlib warns of one it does not use
-        axis.scatter(*_array(cloud).T, s=size, c=hue, cmap=shades, lw=0)
+        axis.scatter(*as_array(cloud).T, s=size, c=hue, cmap=shades, lw=0)
         axis.set(xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[], aspect="equal")
         axis.set_title(title, fontsize=10)
     return Picture(figure, "Clouds of points: " + "; ".join(titles))
@@ -127,11 +128,8 @@ def strip(
     sheet = tile(pixels.flatten(0, 1), wide, gap)
     left = 0.09 * max((len(r) for r in rows), default=0)
     across = zoom * sheet.shape[2] / (width + gap)
-    size = (
-        across + left + 0.1,
-        across * sheet.shape[1] / sheet.shape[2] + 0.1 + 0.25 * bool(titles),
-    )
-    figure, ((axis,),) = new_figure(size=size)
+    high = across * sheet.shape[1] / sheet.shape[2] + 0.1 + 0.25 * bool(titles)
+    figure, ((axis,),) = new_figure(size=(across + left + 0.1, high))
     axis.imshow(_pixels(sheet), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axis.set_axis_off()
     axis.set_anchor("E")  # room is left for the names of the rows
@@ -170,15 +168,17 @@ def lines(
     """
     figure, ((axis,),) = new_figure()
     for k, (label, y) in enumerate(curves.items()):
-        at, values = _array(x[label] if isinstance(x, Mapping) else x), _array(y)
+        at, values = as_array(x[label] if isinstance(x, Mapping) else x), as_array(y)
         how: dict[str, Any] = {"color": COLOURS[k % 6], "ls": DASHES[k % 6], "label": label}
         axis.plot(at, values, lw=1.8, marker="osD^vP"[k % 6] if markers else None, ms=4, **how)
         if errors and label in errors:
-            e = _array(errors[label])
+            e = as_array(errors[label])
             axis.fill_between(at, values - e, values + e, color=COLOURS[k % 6], alpha=0.2, lw=0)
     _finish(axis, xlabel, ylabel, log, title, len(curves) > 1 or any(curves))
     if markers and "x" in log and not isinstance(x, Mapping) and len(x) <= 6:
-        axis.set_xticks(_array(x), [f"{value:g}" for value in _array(x)])  # where it was measured
+        axis.set_xticks(
+            as_array(x), [f"{value:g}" for value in as_array(x)]
+        )  # where it was measured
         axis.set_xticks([], minor=True)
     return Picture(figure, f"{title or ylabel} over {xlabel}: {', '.join(curves)}")
 
@@ -197,10 +197,10 @@ def bars(
     width, at = 0.8 / len(series), np.arange(len(labels))
     for k, (name, values) in enumerate(series.items()):
         shift = (k - (len(series) - 1) / 2) * width
-        error = _array(errors[name]) if errors and name in errors else None
+        error = as_array(errors[name]) if errors and name in errors else None
         axis.bar(
             at + shift,
-            _array(values),
+            as_array(values),
             width * 0.92,
             yerr=error,
             color=COLOURS[k % 6],
@@ -232,15 +232,15 @@ def histogram(
         title: above the picture.
     """
     figure, ((axis,),) = new_figure()
-    every = np.concatenate([_array(s).ravel() for s in samples.values()])
+    every = np.concatenate([as_array(s).ravel() for s in samples.values()])
     low, high = np.quantile(every, [0.0005, 0.9995])
     edges = np.linspace(low, high, bins + 1)
     for k, (label, values) in enumerate(samples.items()):
         how: dict[str, Any] = {"histtype": "step", "lw": 1.8, "density": True}
-        flat = _array(values).ravel()
+        flat = as_array(values).ravel()
         axis.hist(flat, edges, color=COLOURS[k % 6], ls=DASHES[k % 2], label=label, **how)
     if density is not None:
-        axis.plot(_array(density[0]), _array(density[1]), color="black", lw=1, label="exact")
+        axis.plot(as_array(density[0]), as_array(density[1]), color="black", lw=1, label="exact")
     _finish(axis, xlabel, "density", "", title, True)
     return Picture(figure, f"Histograms over {xlabel}: {', '.join(samples)}")
 
@@ -257,7 +257,7 @@ def heat(
     digits: int = 3,
 ) -> Picture:
     """A table of numbers as a heat map, the numbers written in; light is large."""
-    array = _array(values)
+    array = as_array(values)
     shade = np.log(array) if log else array
     size = (1.6 + 0.85 * len(columns), 1.1 + 0.5 * len(rows))
     figure, ((axis,),) = new_figure(size=size)
@@ -292,9 +292,9 @@ def paths(
     furthest = max(float(x.detach().abs().max()) for x in trajectories.values())
     for axis, (label, walk) in zip(axes.flat, trajectories.items(), strict=True):
         if behind is not None:
-            axis.scatter(*_array(behind).T, s=3, c="#c8c8c8", lw=0)
+            axis.scatter(*as_array(behind).T, s=3, c="#c8c8c8", lw=0)
         for k in range(walk.shape[1]):
-            one = _array(walk[:, k])
+            one = as_array(walk[:, k])
             axis.plot(*one.T, lw=0.9, color=COLOURS[k % 6], alpha=0.8)
             axis.plot(*one[-1], "o", ms=4, color=COLOURS[k % 6])
         edge = limit or 1.05 * furthest
@@ -331,7 +331,8 @@ def _finish(axis: Axes, xlabel: str, ylabel: str, log: str, title: str, legend: 
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _array(x: Any) -> np.ndarray:
+def as_array(x: Any) -> np.ndarray:
+    """A tensor, or numbers, in float64 for matplotlib."""
     return x.detach().cpu().double().numpy() if isinstance(x, Tensor) else np.asarray(x, float)
 
 

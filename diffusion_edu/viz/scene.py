@@ -23,6 +23,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+__all__ = [
+    "Axis",
+    "Control",
+    "Handle",
+    "Scene",
+    "groups",
+    "layer_frame",
+    "note",
+    "pick",
+    "rows_at",
+    "sector",
+    "slide",
+    "slide_seed",
+    "unpack",
+]
+
 Bits = Literal[8, 16, 32]
 BEYOND = 1e30  # for numbers that are no positions
 FAR = 16.0  # positions are cut here, far outside every picture, lest one outlier coarsens the rest

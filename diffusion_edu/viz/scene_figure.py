@@ -16,6 +16,8 @@ from matplotlib.patches import Rectangle
 
 from .scene import Scene, layer_frame, rows_at, unpack
 
+__all__ = ["COLOURS", "GREY", "SceneFigure", "poster"]
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe-Ito
 DASHES, MARKERS = ("-", "--", ":", "-."), "os^D"
 GREY = "#9a9a9a"

@@ -11,6 +11,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+__all__ = ["Absent", "install"]
+
 NAMES = {
     "IPython",
     "diffusers",

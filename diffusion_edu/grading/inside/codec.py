@@ -19,6 +19,8 @@ try:
 except ImportError:
     from ...exercises.stubs import EpsModel, Sch, Seed, Sgd, TinyNet
 
+__all__ = ["DTYPES", "MOST_BYTES", "STUBS", "Unsendable", "dumps", "loads"]
+
 DTYPES = {
     str(d).removeprefix("torch."): d
     for d in (

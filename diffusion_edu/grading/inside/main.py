@@ -24,6 +24,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+__all__ = ["Channel", "Worker", "confine", "fork_server", "main", "prepare", "serve"]
+
 
 def _by_path(name: str, path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)

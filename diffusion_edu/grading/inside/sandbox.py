@@ -19,6 +19,18 @@ import struct
 import sys
 from collections.abc import Iterable, Sequence
 
+__all__ = [
+    "die_with_parent",
+    "drop_privileges",
+    "landlock",
+    "landlock_abi",
+    "limits",
+    "readable_by_others",
+    "seccomp",
+    "seccomp_works",
+    "undumpable",
+]
+
 NOBODY = 65534
 MOST_TASKS = 4096  # processes and threads of the user, those outside included
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["Card", "Choice", "Curve", "Number"]
+__all__ = ["Card", "Choice", "Curve", "Number", "plain"]
 
 MOST_POINTS = 201  # of a true curve that are drawn
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ... import constant
+from ...schedules import constant
 from .kinds import Card, Choice, Curve, Number
 
 __all__ = ["CARDS"]

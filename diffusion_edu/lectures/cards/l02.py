@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from ... import linear
+from ...schedules import linear
 from .kinds import Card, Choice, Curve, Number
 
 __all__ = ["CARDS"]

@@ -17,7 +17,7 @@ from .kinds import Card, Choice, Curve, Number
 __all__ = ["CARDS"]
 
 
-def marginal() -> int:
+def _marginal() -> int:
     """0, 1 or 2: the variance of x_s given x_0 grows, shrinks or stays when sigma grows."""
     schedule, t, s = linear(1000), 600, 500
     x0 = torch.zeros(2, 1, dtype=torch.float64)
@@ -33,7 +33,7 @@ def marginal() -> int:
     return 2 if abs(change) < 1e-9 else (0 if change > 0 else 1)
 
 
-def sigmas() -> tuple[Sequence[float], Mapping[str, Sequence[float]]]:
+def _sigmas() -> tuple[Sequence[float], Mapping[str, Sequence[float]]]:
     """DDPM's noise scale in each of ten steps, over the level that the step leaves."""
     schedule = linear(1000)
     pairs = list(pairwise(timesteps(1000, 10).flip(0).tolist()))
@@ -41,7 +41,7 @@ def sigmas() -> tuple[Sequence[float], Mapping[str, Sequence[float]]]:
     return [t for _, t in pairs], {"σ at η = 1, S = 10": found}
 
 
-def times_worse() -> float:
+def _times_worse() -> float:
     """FID of sigma-hat over that of eta = 0, CIFAR-10, ten steps."""
     column = PUBLISHED_STEPS.index(10)
     return PUBLISHED[HAT][column] / PUBLISHED["0"][column]
@@ -59,7 +59,7 @@ CARDS: dict[str, Card] = {
             "designed."
         ),
         options=("It grows", "It shrinks", "It stays the same"),
-        answer=marginal,
+        answer=_marginal,
     ),
     "sigma": Curve(
         question=(
@@ -70,7 +70,7 @@ CARDS: dict[str, Card] = {
             "At the noisy end a step replaces nearly all the old noise: σ is close to 1. The last "
             "step goes to level 0, where there is no noise to replace, so σ is 0."
         ),
-        answer=sigmas,
+        answer=_sigmas,
         x=("level t", 0, 1000),
         y=("σ", 0, 1),
     ),
@@ -83,7 +83,7 @@ CARDS: dict[str, Card] = {
             "With σ̂ a long step adds more noise than the level it arrives at should have. The "
             "network, told the lower level, leaves what is too much in the picture."
         ),
-        answer=times_worse,
+        answer=_times_worse,
         low=1,
         high=100,
         close=1.5,

@@ -19,7 +19,7 @@ def _oracle() -> MixtureOracle:
     return MixtureOracle(*toy.gaussians_mixture(), linear(1000))
 
 
-def near_or_far() -> int:
+def _near_or_far() -> int:
     """0, 1 or 2: ten steps end near where fifty do, at another place of the data, or off it."""
     oracle, g = _oracle(), torch.Generator().manual_seed(0)
     x_T = torch.randn(500, 2, generator=g, dtype=torch.float64)
@@ -32,7 +32,7 @@ def near_or_far() -> int:
     return 1 if away < 0.2 else 2
 
 
-def times_smaller() -> float:
+def _times_smaller() -> float:
     """Mean squared error of the round trip in 50 steps over that in 200."""
     oracle, x0 = _oracle(), toy.gaussians(100, seed=1).double()
     errors = [
@@ -42,7 +42,7 @@ def times_smaller() -> float:
     return float(errors[0] / errors[1])
 
 
-def lengths() -> tuple[Sequence[float], Mapping[str, Sequence[float]]]:
+def _lengths() -> tuple[Sequence[float], Mapping[str, Sequence[float]]]:
     """Mean length of a mix of two noises in 1,024 dimensions, over the root of 1,024."""
     a, b = torch.randn(2, 200, 1024, generator=torch.Generator().manual_seed(0))
     lams = [i / 20 for i in range(21)]
@@ -69,7 +69,7 @@ CARDS: dict[str, Card] = {
             "At another place of the data, as good",
             "Off the data",
         ),
-        answer=near_or_far,
+        answer=_near_or_far,
     ),
     "trip": Number(
         question=(
@@ -80,7 +80,7 @@ CARDS: dict[str, Card] = {
             "Once the steps are small the error of Euler's method is proportional to 1/S, so its "
             "square falls like 1/S²: about 16 times for four times the steps."
         ),
-        answer=times_smaller,
+        answer=_times_smaller,
         low=1,
         high=1000,
         close=1.5,
@@ -96,7 +96,7 @@ CARDS: dict[str, Card] = {
             "In many dimensions two noises are nearly at right angles, so the straight mix has the "
             "length √((1 − λ)² + λ²): 0.71 in the middle. The arc, slerp, keeps the length."
         ),
-        answer=lengths,
+        answer=_lengths,
         x=("λ", 0, 1),
         y=("length / √1024", 0, 1.5),
         marks=((0.0, 1.0), (1.0, 1.0)),

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+__all__ = ["subset"]
+
 RANGES = (
     "20-7E A0-17F 2B0-3FF 2000-209F 20D0-214F 2190-22FF 2308-230B 2320-2321 239B-23E3 25A0-25FE "
     "2713 2717 27E6-27EF 27F5-27FF 2980-2998 2A00-2AFF 1D400-1D7FF"
@@ -31,15 +33,15 @@ def subset(source: Path, out: Path) -> None:
     options.layout_features, options.notdef_outline = FEATURES, True
     options.drop_tables += ["DSIG"]
     font = tools.load_font(str(source), options)
-    narrow(font)
+    _narrow(font)
     font["MATH"].table.MathConstants.SubscriptBaselineDropMin.Value = DROP
     subsetter = tools.Subsetter(options)
-    subsetter.populate(unicodes=characters())
+    subsetter.populate(unicodes=_characters())
     subsetter.subset(font)
     tools.save_font(font, str(out), options)
 
 
-def characters() -> set[int]:
+def _characters() -> set[int]:
     """The code points of RANGES."""
     found: set[int] = set()
     for part in RANGES.split():
@@ -48,7 +50,7 @@ def characters() -> set[int]:
     return found
 
 
-def narrow(font: Any) -> None:
+def _narrow(font: Any) -> None:
     """Cut the large forms of roots and brackets to nearly the width of the small one."""
     names, variants = font.getBestCmap(), font["MATH"].table.MathVariants
     done: set[str] = set()
