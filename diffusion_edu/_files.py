@@ -1,4 +1,4 @@
-"""Files that no crash leaves half of, and weights with what is known of them."""
+"""Files that no crash leaves half of, weights with what is known of them, and the checkout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,20 @@ from ._checks import check_choice
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["find_weights", "read_weights", "shipped", "write_atomically", "write_weights"]
+__all__ = [
+    "checkout",
+    "find_weights",
+    "read_weights",
+    "shipped",
+    "write_atomically",
+    "write_weights",
+]
+
+
+def checkout() -> Path | None:
+    """Root of the source checkout this package runs from, or None when it was installed."""
+    root = Path(__file__).resolve().parents[1]
+    return root if (root / "pyproject.toml").is_file() else None
 
 
 def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:

@@ -39,6 +39,5 @@ def write_files(files: dict[Path, str]) -> list[Path]:
         The files written.
     """
     for path, text in files.items():
-        data = text.encode()
-        write_atomically(path, lambda file, data=data: file.write(data))  # type: ignore[misc]
+        write_atomically(path, text.encode())
     return list(files)

@@ -256,7 +256,7 @@ def test_a_missing_package_names_its_extra(
 
 def test_an_installed_package_does_not_write_lectures_into_itself(capsys, monkeypatch):
     """Outside a checkout `lectures build` asks for a folder."""
-    monkeypatch.setattr("diffusion_edu.data.location.checkout", lambda: None)
+    monkeypatch.setattr("diffusion_edu._files.checkout", lambda: None)
     assert "--out FOLDER" in fails(capsys, monkeypatch, "lectures", "build", "00")
 
 

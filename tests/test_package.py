@@ -1,41 +1,18 @@
-"""The package as a whole: what an import costs, which way the imports point, what is public."""
+"""The package as a whole: what an import costs, the folder datasets/, what is at the top."""
 
-import ast
 import importlib
 import inspect
 import json
 import os
-import re
 import subprocess
 import sys
 import typing
-from pathlib import Path
 
 import pytest
 import torch
+from rooms import MATHS, ROOT
 
 import diffusion_edu
-
-PACKAGE = Path(diffusion_edu.__file__).parent
-ROOT = PACKAGE.parent
-# Percent-format notebooks are text for people.
-FILES = sorted(p for p in PACKAGE.rglob("*.py") if p.name != "notebook.py")
-MATHS = (
-    "schedules",
-    "gaussian",
-    "forward",
-    "posterior",
-    "prediction",
-    "spacing",
-    "objectives",
-    "sampling",
-    "known",
-    "oracles",
-    "continuous",
-    "metrics",
-)
-# A module may import modules to its left only (and _checks, which imports nothing of ours).
-ARROW = ("_checks", *MATHS)
 
 
 def run(code, cwd=None):
@@ -80,80 +57,6 @@ def test_import_changes_no_state_of_torch(tmp_path):
         "assert torch.is_grad_enabled()"
     )
     run(code, tmp_path)
-
-
-# ---- which way imports point ---------------------------------------------------------------------
-
-
-def imported(path):
-    """Absolute names of the modules that a file imports anywhere, functions included."""
-    package = [*path.relative_to(ROOT).with_suffix("").parts]
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level] if node.level else []
-            module = ".".join([*base, *([node.module] if node.module else [])])
-            yield module
-            if node.level:  # "from . import forward" imports a module by its name
-                yield from (f"{module}.{alias.name}" for alias in node.names)
-
-
-def own_modules(path):
-    """Top-level parts of this package that a file imports: {"schedules", "nets", ...}."""
-    names = {name.split(".")[1] for name in imported(path) if name.startswith("diffusion_edu.")}
-    return {n for n in names if (PACKAGE / f"{n}.py").exists() or (PACKAGE / n).is_dir()}
-
-
-@pytest.mark.parametrize("name", MATHS)
-def test_the_mathematics_imports_only_torch_and_itself(name):
-    """Maths modules know torch, the standard library and the maths modules before them."""
-    path = PACKAGE / f"{name}.py"
-    outside = {n.split(".")[0] for n in imported(path)} - {"diffusion_edu", "torch"}
-    assert outside <= set(sys.stdlib_module_names) | {"__future__"}
-    before = set(ARROW[: ARROW.index(name)])
-    assert own_modules(path) <= before
-
-
-def test_data_flows_one_way():
-    """Nothing imports a later stage: no cycle between the parts of the package."""
-    graph = {}
-    for path in FILES:
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
-        if parts != ("__init__",):
-            graph.setdefault(parts[0], set()).update(own_modules(path) - {parts[0]})
-
-    def reachable(start):
-        found, todo = set(), [start]
-        while todo:
-            for follower in graph.get(todo.pop(), ()):
-                if follower not in found:
-                    found.add(follower)
-                    todo.append(follower)
-        return found
-
-    cycles = [name for name in graph if name in reachable(name)]
-    assert cycles == []
-
-
-@pytest.mark.parametrize(
-    ("package", "folders"),
-    [
-        ("ipywidgets", {"widgets"}),
-        ("anywidget", {"widgets"}),
-        ("matplotlib", {"viz", "widgets"}),
-        ("sklearn", {"data"}),
-        ("diffusers", set()),
-    ],
-)
-def test_heavy_packages_have_one_home(package, folders):
-    """Only widgets/ imports ipywidgets, only data/ scikit-learn, nothing imports diffusers."""
-    users = {
-        path.relative_to(PACKAGE).with_suffix("").parts[0]
-        for path in FILES
-        if package in {name.split(".")[0] for name in imported(path)}
-    }
-    assert users <= folders
 
 
 # ---- the folder datasets/ ------------------------------------------------------------------------
@@ -238,6 +141,12 @@ PUBLIC = [
 ]
 
 
+def test_the_top_exports_all_of_the_mathematics():
+    """What it takes its names from are the modules of the maths, and the networks."""
+    names = [module.__name__.rpartition(".")[2] for module in diffusion_edu._MATHS]
+    assert sorted(names) == sorted(MODULES)
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_all_lists_have_no_repetitions(module):
     """__all__ names every public thing once."""
@@ -311,38 +220,3 @@ def test_unknown_names_are_attribute_errors():
 def test_dir_lists_what_is_lazy():
     """dir(diffusion_edu), which completion in a notebook uses, lists every public name."""
     assert set(diffusion_edu.__all__) <= set(dir(diffusion_edu))
-
-
-# ---- size and style ------------------------------------------------------------------------------
-
-
-def code_lines(node):
-    """Lines of a function without its docstring and its signature."""
-    body = node.body
-    if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-        body = body[1:]
-    return body[-1].end_lineno - body[0].lineno + 1 if body else 0
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_files_and_functions_are_short(path):
-    """At most 400 lines a file and 40 lines a function body: what fits on a page can be read."""
-    text = path.read_text()
-    assert len(text.splitlines()) <= 400
-    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
-    assert [f.name for f in functions if code_lines(f) > 40] == []
-
-
-def speaks_to_readers(path):
-    """Cards, tables and pictures of lectures show symbols: there a beta is a letter."""
-    return "lectures" in path.parts or re.fullmatch(r"l\d\d\.py", path.name)
-
-
-@pytest.mark.parametrize(
-    "path",
-    [p for p in FILES if not speaks_to_readers(p.relative_to(PACKAGE))],
-    ids=lambda p: str(p.relative_to(PACKAGE)),
-)
-def test_source_is_plain_ascii(path):
-    """Code and docstrings need no special fonts or keyboards: sqrt, alpha_bar, eps in words."""
-    assert path.read_text().isascii()

@@ -1,14 +1,20 @@
 """PAPER_MAP.md: what docstrings cite, what pins it and where it is shown all exist."""
 
 import ast
-from pathlib import Path
 
 import pytest
+from rooms import MATHS, PACKAGE, ROOT
 
 import diffusion_edu
-from diffusion_edu.lectures.paper_map import EQUATIONS, citations, lectures_showing, paper_map
+from diffusion_edu.lectures.paper_map import (
+    CITED,
+    EQUATIONS,
+    MODULES,
+    citations,
+    lectures_showing,
+    paper_map,
+)
 
-ROOT = Path(__file__).parents[1]
 KEYS = [(e.paper, e.number) for e in EQUATIONS]
 
 
@@ -19,6 +25,11 @@ def test_the_file_is_what_the_command_writes():
 def test_every_cited_equation_is_in_the_map_and_no_other():
     assert sorted(citations()) == sorted(set(KEYS))
     assert len(set(KEYS)) == len(KEYS)
+
+
+def test_every_module_that_cites_an_equation_is_read():
+    citing = {name for name in MATHS if CITED.search((PACKAGE / f"{name}.py").read_text())}
+    assert citing == {module.__name__.rpartition(".")[2] for module in MODULES}
 
 
 def names_in(function):

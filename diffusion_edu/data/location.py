@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["ENV", "checkout", "data_dir"]
+from .._files import checkout
+
+__all__ = ["ENV", "data_dir"]
 
 ENV = "DIFFUSION_EDU_DATA"
-
-
-def checkout() -> Path | None:
-    """Root of the source checkout this package runs from, or None when it was installed."""
-    root = Path(__file__).resolve().parents[2]
-    return root if (root / "pyproject.toml").is_file() else None
 
 
 def data_dir(path: str | Path | None = None) -> Path:

@@ -235,7 +235,7 @@ def _new_exercise(
     title: Annotated[str, typer.Argument(help='"Your title".')],
 ) -> None:
     """Start an exercise of your own beside E1 to E9: a function, a mistake, a test, a notebook."""
-    from ..data.location import checkout
+    from .._files import checkout
     from ..exercises.scaffold import scaffold
 
     try:

@@ -13,7 +13,18 @@ from typing import Any
 
 from .inside import sandbox
 
-__all__ = ["LEVELS", "OPEN", "WORDS", "Policy", "explain", "is_root", "policy", "readable", "table"]
+__all__ = [
+    "LEVELS",
+    "OPEN",
+    "WORDS",
+    "Policy",
+    "explain",
+    "is_root",
+    "policy",
+    "readable",
+    "table",
+    "without",
+]
 
 PACKAGE = Path(__file__).parents[1]
 OURS = ("diffusion_edu*", "__editable__*")

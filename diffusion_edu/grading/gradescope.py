@@ -53,7 +53,7 @@ def build_zip(key: str, secret: str, path: Path) -> None:
             name = source.relative_to(PACKAGE.parent)
             if source.is_file() and not {source.suffix, *name.parts} & LEFT_OUT:
                 _add(archive, name.as_posix(), source.read_bytes())
-    write_atomically(path, lambda target: target.write(file.getvalue()))
+    write_atomically(path, file.getvalue())
 
 
 def _add(

@@ -12,7 +12,7 @@ from .inside import codec
 from .servers import Server
 from .wires import Wire, WorkerDied
 
-__all__ = ["Remote"]
+__all__ = ["MOST_TEXT", "Remote"]
 
 LOAD_SECONDS = 10.0
 CALL_SECONDS = 120.0  # of all calls together: each may be just in time

@@ -52,4 +52,4 @@ def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # What a student's text may hold and UTF-8 cannot, a lone surrogate, becomes a question mark.
     data = text.encode("utf-8", "replace")
-    write_atomically(path, lambda file: file.write(data))
+    write_atomically(path, data)

@@ -82,7 +82,7 @@ def _path(folder: Path, task: Task) -> Path:
 
 def _keep(folder: Path, task: Task, row: Row) -> None:
     text = json.dumps({"digest": task.digest, "row": row})
-    write_atomically(_path(folder, task), lambda file: file.write(text.encode()))
+    write_atomically(_path(folder, task), text.encode())
 
 
 def _kept(folder: Path, task: Task) -> Row | None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from .._files import checkout
 from .._percent import tidied, write_files, written
-from ..data.location import checkout
 from .notation import footer
 from .syllabus import SYLLABUS, Lecture, lecture
 

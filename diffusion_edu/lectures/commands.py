@@ -59,7 +59,7 @@ def _build_lectures(
 
     * `diffusion-edu lectures build 02 03 --instructor --out for_me`
     """
-    from ..data.location import checkout
+    from .._files import checkout
     from .build import build
 
     need("site", "jupytext", "nbformat")

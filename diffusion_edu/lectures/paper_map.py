@@ -15,11 +15,9 @@ from types import ModuleType
 from typing import Any
 
 from .. import (
-    continuous,
     forward,
     gaussian,
     objectives,
-    oracles,
     posterior,
     prediction,
     sampling,
@@ -28,7 +26,15 @@ from .. import (
 from .build import source
 from .syllabus import SYLLABUS
 
-__all__ = ["EQUATIONS", "Equation", "citations", "lectures_showing", "paper_map"]
+__all__ = [
+    "CITED",
+    "EQUATIONS",
+    "MODULES",
+    "Equation",
+    "citations",
+    "lectures_showing",
+    "paper_map",
+]
 
 MODULES = (
     schedules,
@@ -38,8 +44,6 @@ MODULES = (
     prediction,
     objectives,
     sampling,
-    continuous,
-    oracles,
 )
 PAPERS = {
     "DDPM": "Denoising diffusion probabilistic models, arXiv 2006.11239",

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..data.location import checkout
+from .._files import checkout
 from ..widgets.page import player_style, site_script
 from .site_page import Body, is_wide, render
 from .site_run import execute

@@ -180,4 +180,4 @@ def _keep(notebook: Any, name: str, file: Path) -> None:
     data = nbformat.writes(notebook).encode()
     for old in file.parent.glob(f"{name}-*.ipynb"):
         old.unlink(missing_ok=True)
-    write_atomically(file, lambda open_file: open_file.write(data))
+    write_atomically(file, data)

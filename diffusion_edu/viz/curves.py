@@ -74,7 +74,7 @@ def save_distance(rows: Sequence[Row], path: Path) -> None:
 def _save(figure: Figure, path: Path) -> None:
     buffer = BytesIO()
     figure.savefig(buffer, dpi=120, format="png")
-    write_atomically(path, lambda file: file.write(buffer.getvalue()))
+    write_atomically(path, buffer.getvalue())
 
 
 def _column(rows: Sequence[Row], key: str) -> list[float]:

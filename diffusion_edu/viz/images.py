@@ -57,4 +57,4 @@ def save_image(image: Tensor, path: Path, zoom: int = 1) -> None:
     pixels = image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
     buffer = BytesIO()
     imsave(buffer, pixels, format="png")
-    write_atomically(path, lambda file: file.write(buffer.getvalue()))
+    write_atomically(path, buffer.getvalue())

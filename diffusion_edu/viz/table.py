@@ -64,7 +64,7 @@ def save_table(ours: Heat, published: Heat, title: str, path: Path) -> None:
     """Write ``table_figure`` as a PNG, atomically."""
     buffer = BytesIO()
     table_figure(ours, published, title).savefig(buffer, dpi=130, format="png")
-    write_atomically(path, lambda file: file.write(buffer.getvalue()))
+    write_atomically(path, buffer.getvalue())
 
 
 def _heat(axes: Axes, heat: Heat) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from .page import view_bundle
 
-__all__ = ["Play", "display_card", "fragment", "mimebundle"]
+__all__ = ["Play", "display_card", "fragment", "make_view", "mimebundle"]
 
 _PAGE = """<style>{style}</style>
 <div id="{id}"><p><strong>Predict.</strong> {text}</p></div>

@@ -287,7 +287,7 @@ class Explorer:
         with tqdm(total=1.0, desc=f"saving {path.name}", delay=1, bar_format=BAR) as bar:
             step = _stepper(bar)
             data = self._page(step) if kind == "html" else encode(self.scene(), kind, step)
-        write_atomically(path, lambda file: file.write(data))
+        write_atomically(path, data)
         return path
 
     def to_html(self, path: str | Path, **values: Sequence[Any]) -> Path:
@@ -305,7 +305,7 @@ class Explorer:
         path = Path(path)
         with tqdm(total=1.0, desc=f"writing {path.name}", delay=1, bar_format=BAR) as bar:
             data = self._page(_stepper(bar), values or None)
-        write_atomically(path, lambda file: file.write(data))
+        write_atomically(path, data)
         return path
 
     def _page(

@@ -34,7 +34,7 @@ class Tools {
     this.actions = node("span", { class: "dx-actions", hidden: "" });
     this.told = node("span", { "aria-live": "polite" });
     const row = node("div", { class: "dx-tools" }, this.actions, this.copyButton, this.menu, this.presentButton, this.told);
-    this.working = node("div", { class: "dx-jobs" });
+    this.working = node("div");
     this.parts = [row, this.code, this.working];
     const outside = (event) => { if (!event.composedPath().includes(this.menu)) this.menu.open = false; };
     this.menu.ontoggle = () => {
