@@ -103,11 +103,13 @@ def _fate(path: Path, new: bytes, known: Collection[str]) -> _Fate:
 
 def _place(path: Path, word: str, ours: Collection[str]) -> Path:
     """NAME.word.ipynb beside a file, or the first of NAME.word2.ipynb ... that is free or ours."""
-    for number in count(1):
-        place = path.with_name(f"{path.stem}.{word}{number if number > 1 else ''}{path.suffix}")
-        if not os.path.lexists(place) or (place.is_file() and _sum(place.read_bytes()) in ours):
-            return place
-    raise AssertionError  # count has no end
+    words = (f"{word}{number if number > 1 else ''}" for number in count(1))
+    places = (path.with_name(f"{path.stem}.{numbered}{path.suffix}") for numbered in words)
+    return next(p for p in places if not os.path.lexists(p) or _is_one_of(p, ours))
+
+
+def _is_one_of(path: Path, ours: Collection[str]) -> bool:
+    return path.is_file() and _sum(path.read_bytes()) in ours
 
 
 def said(name: str, data: bytes) -> str:
