@@ -187,43 +187,49 @@ VALUE_ERRORS = {
 }
 
 NAME_ERRORS = {
-    "spacing": (lambda: sampling.timesteps(10, 5, "trail"), ["spacing", "'trail'", "'trailing'?"]),
-    "kind": (lambda: prediction.predict("epsilon", X, X, 1, S), ["kind", "'epsilon'", "'eps'?"]),
+    "spacing": (
+        lambda: sampling.timesteps(10, 5, "trail"),
+        ["unknown spacing 'trail';", "'trailing'?"],
+    ),
+    "kind": (
+        lambda: prediction.predict("epsilon", X, X, 1, S),
+        ["unknown kind 'epsilon';", "'eps'?"],
+    ),
     "kind of a loss": (
         lambda: objectives.loss_simple(net, X, 1, X, S, kind="epsilon"),
-        ["kind", "'epsilon'", "'eps'?"],
+        ["unknown kind 'epsilon';", "'eps'?"],
     ),
     "kind of a weight": (
         lambda: objectives.snr_weight(1, S, "x_0"),
-        ["kind", "'x_0'", "'x0'?"],
+        ["unknown kind 'x_0';", "'x0'?"],
     ),
     "kind of a sampler": (
         lambda: list(sampling.sample(net, X, S, kind="scores")),
-        ["kind", "'scores'", "'score'?"],
+        ["unknown kind 'scores';", "'score'?"],
     ),
     "variance": (
         lambda: list(sampling.sample(net, X, S, variance="larger")),
-        ["variance", "'larger'", "'large'?"],
+        ["unknown variance 'larger';", "'large'?"],
     ),
     "sigma2 of ddpm": (
         lambda: sampling.ddpm(net, X, S, sigma2="beta tilde"),
-        ["sigma2", "'beta tilde'", "'beta_tilde'?"],
+        ["unknown sigma2 'beta tilde';", "'beta_tilde'?"],
     ),
     "sigma2 of the bound": (
         lambda: objectives.elbo(net, X, S, sigma2="betas", decoder="gaussian"),
-        ["sigma2", "'betas'", "'beta'?"],
+        ["unknown sigma2 'betas';", "'beta'?"],
     ),
     "sigma2 of a weight": (
         lambda: objectives.loss_weight(1, S, "betas"),
-        ["sigma2", "'betas'", "'beta'?"],
+        ["unknown sigma2 'betas';", "'beta'?"],
     ),
     "decoder of a loss": (
         lambda: objectives.loss_vlb(net, X, 1, X, S, sigma2="beta", decoder="discretised"),
-        ["decoder", "'discretised'", "'discretized'?"],
+        ["unknown decoder 'discretised';", "'discretized'?"],
     ),
     "decoder": (
         lambda: objectives.elbo(net, X, S, decoder="discretised"),
-        ["decoder", "'discretised'", "'discretized'?"],
+        ["unknown decoder 'discretised';", "'discretized'?"],
     ),
 }
 
