@@ -87,8 +87,8 @@ def loss_per_example(
 def _target(
     kind: Kind, x0: Tensor, eps: Tensor, x_t: Tensor, t: Time, schedule: Schedule
 ) -> Tensor:
-    if kind in ("x0", "eps"):
-        return x0 if kind == "x0" else eps
+    if kind == "eps":
+        return eps  # not from x_t and x0, which rounds where the noise is small
     target: Tensor = getattr(predict("x0", x0, x_t, t, schedule), kind)
     return target
 

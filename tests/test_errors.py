@@ -27,6 +27,10 @@ SHAPE_ERRORS = {
         lambda: prediction.predict("eps", torch.zeros(3, 4), X, 1, S),
         ["output", "x_t", "(3, 4)", "(3, 2)"],
     ),
+    "network of another shape (loss)": (
+        lambda: objectives.loss_simple(lambda x, t: x[:, :1], X, 1, X, S),
+        ["output", "x_t", "(3, 1)", "(3, 2)"],
+    ),
     "network of another shape": (
         lambda: list(sampling.sample(lambda x, t: x[:, :1], X, S)),
         ["output", "x_t", "(3, 1)", "(3, 2)"],

@@ -54,6 +54,19 @@ def test_losses_of_two_kinds_differ_by_snr_weight(case: Case, kind):
     assert weighted.item() == pytest.approx(plain.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["eps", "x0"])
+def test_a_perfect_network_has_loss_0(kind, randn):
+    """The error is 0, not its rounding, for a network that returns the very eps or x0; float32."""
+    x0, eps = randn(4, 2, dtype=torch.float32), randn(4, 2, dtype=torch.float32)
+    truth = {"eps": eps, "x0": x0}[kind]
+    for t in (1, 500, 1000):
+        loss = objectives.loss_simple(
+            lambda x, t: truth, x0, t, eps, schedules.linear(), kind, torch.ones(4).double()
+        )
+        assert loss == 0
+        assert loss.dtype == torch.float32  # whatever the weights are
+
+
 def test_weights_are_per_example(randn):
     """loss(weight) = mean_b weight_b mean_d error_bd; equal weights of 1 change nothing."""
     x0, eps, schedule = randn(2, 1, 2, 2), randn(2, 1, 2, 2), schedules.linear(10)

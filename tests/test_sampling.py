@@ -261,6 +261,8 @@ def test_a_frozen_state_is_sampled_level_by_level(randn):
     )
     got = sampling.from_frozen(net, x_t, 9, 6, schedule, generator=g.manual_seed(3))
     assert got.equal(expected)
+    one = sampling.from_frozen(net, x_t, 9, 1, schedule, generator=g.manual_seed(3))
+    assert one.shape == (1, 2)
 
 
 def test_frozen_states_share_more_the_later_they_freeze(gaussian_denoiser, generator):
