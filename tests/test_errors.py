@@ -75,6 +75,10 @@ SHAPE_ERRORS = {
         lambda: sampling.slerp(X, X[:1], 0.5),
         ["b ", "a ", "(1, 2)", "(3, 2)"],
     ),
+    "eps of a step": (
+        lambda: sampling.reverse_step(X, X[:1], 3, 2, S),
+        ["eps", "x0", "(1, 2)", "(3, 2)"],
+    ),
     "step noise": (
         lambda: sampling.reverse_step(X, X, 3, 2, S, eta=1.0, z=X[:1]),
         ["z", "x0", "(1, 2)", "(3, 2)"],

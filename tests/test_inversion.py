@@ -48,6 +48,15 @@ def test_inversion_then_sampling_reconstructs(gaussian_denoiser, randn):
     assert errors[2] < 1e-5
 
 
+def test_reconstruction_goes_up_and_down_the_same_levels(randn):
+    """reconstruct = sample from the last state of invert, on the levels and of the kind given."""
+    schedule, x0 = schedules.linear(20), randn(3, 2)
+    for options in ({}, {"kind": "v"}):
+        latent = final(sampling.invert(net, x0, schedule, [20, 7, 0], **options))
+        expected = final(sample(net, latent, schedule, [20, 7, 0], **options))
+        assert sampling.reconstruct(net, x0, schedule, [20, 7, 0], **options).equal(expected)
+
+
 def test_inversion_gaussianises(gaussian_denoiser, randn):
     """The latents of N(0.3, 0.25) data have mean 0 and variance 1 (DDIM's encoder)."""
     schedule, x0 = schedules.linear(300), 0.3 + 0.5 * randn(5000, 1)
