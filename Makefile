@@ -3,6 +3,7 @@
 # make widgets7  run the tests of the explorers with ipywidgets 7.7, which Colab has
 # make site  set up everything and write the lectures as pages, in build/site   (ARGS="DIR --instructor")
 # make check linters and the type checker
+# make mutants  change the mathematics line by line: do the tests notice?   (ARGS="diffusion_edu.forward*")
 # A second run installs nothing: the stamps below are newer than what they depend on.
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ BIN := .venv/bin
 SOURCES := pyproject.toml constraints.txt
 BROWSER := $(if $(NO_BROWSER),,browser)
 
-.PHONY: lab test widgets7 site check browser clean
+.PHONY: lab test widgets7 site check mutants browser clean
 
 lab: .venv/.lab
 	$(BIN)/diffusion-edu lab $(if $(NO_BROWSER),--no-browser) $(ARGS)
@@ -39,6 +40,11 @@ check: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Only functions that changed since the last run are mutated again: mutants/.
+mutants: .venv/.dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)
+	$(BIN)/mutmut results
+
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "diffusion_edu needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -59,4 +65,4 @@ browser:
 	fi
 
 clean:
-	rm -rf .venv build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf .venv build dist mutants .pytest_cache .hypothesis .mypy_cache .ruff_cache
