@@ -2,6 +2,7 @@
 # make test  set up everything, test tools included, and run the tests   (ARGS="tests/test_forward.py")
 # make widgets7  run the tests of the explorers with ipywidgets 7.7, which Colab has
 # make site  set up everything and write the lectures as pages, in build/site   (ARGS="DIR --instructor")
+# make bench run the benchmarks and write their table into README.md, ten minutes   (ARGS="sampling unet")
 # make check linters and the type checker
 # make mutants  change the mathematics line by line: do the tests notice?   (ARGS="diffusion_edu.forward*")
 # A second run installs nothing: the stamps below are newer than what they depend on.
@@ -13,7 +14,7 @@ BIN := .venv/bin
 SOURCES := pyproject.toml constraints.txt
 BROWSER := $(if $(NO_BROWSER),,browser)
 
-.PHONY: lab test widgets7 site check mutants browser clean
+.PHONY: lab test widgets7 site bench check mutants browser clean
 
 lab: .venv/.lab
 	$(BIN)/diffusion-edu lab $(if $(NO_BROWSER),--no-browser) $(ARGS)
@@ -34,6 +35,10 @@ widgets7: .venv/.test
 # Only what changed is executed again: build/site-cache.
 site: .venv/.site
 	$(BIN)/diffusion-edu lectures site $(ARGS)
+
+# With names in ARGS only these run, and their table is only printed.
+bench: .venv/.test $(BROWSER)
+	$(BIN)/python tests/benchmarks/run.py $(ARGS)
 
 check: .venv/.dev
 	$(BIN)/ruff check .

@@ -1,9 +1,10 @@
-"""What check("E2") costs in a warm notebook: the text, the figure, and when a function never ends.
+"""What check("E2") costs in a warm notebook: answers right, wrong, and one that never ends.
 
-    python tests/benchmarks/bench_check.py [--repeats 20] [--exercise E2]
+    python tests/benchmarks/bench_check.py [--exercise E2]
 
-Medians in one process after a warm-up, and their ratio to a bare `import torch` in fresh processes
-of the same run, started in between, so that a busy machine slows both alike. Nothing is asserted.
+Text and picture, in this process after a warm-up, beside `import torch` in a fresh process in the
+same round: what a learner has waited for once. The limit is the tests and matplotlib's empty axes,
+as many and as large as the picture's, or the time after which a call is given up.
 """
 
 from __future__ import annotations
@@ -11,15 +12,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping
-from statistics import median
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
+from bench_import import fresh_import
 from IPython.core.interactiveshell import InteractiveShell
+from matplotlib.figure import Figure
+from measure import Row, main, row, seconds
 
 from diffusion_edu.exercises import checking, load
 from diffusion_edu.exercises.build import source
@@ -27,9 +27,9 @@ from diffusion_edu.exercises.judge import judge
 from diffusion_edu.exercises.local import Namespace
 from diffusion_edu.exercises.spec import Exercise
 from diffusion_edu.exercises.verify import defined
+from diffusion_edu.viz.checks import MARGIN, MOST, SIDE, png
 
-IMPORT = "import time; t = time.perf_counter(); import torch; print(time.perf_counter() - t)"
-LIMIT = 0.5  # seconds: the aim
+Functions = Mapping[str, Callable[..., Any]]
 
 
 def loops(*args: Any) -> None:
@@ -38,83 +38,59 @@ def loops(*args: Any) -> None:
         pass
 
 
-def submissions(exercise: Exercise) -> dict[str, dict[str, Any]]:
-    """Name -> functions: all right, all wrong, and right but for one that never returns."""
+def submissions(exercise: Exercise) -> dict[str, Functions]:
+    """What is wrong with it -> functions."""
     right = defined(source(exercise.key))
+    right = {f.name: right[f.name] for f in exercise.functions}
     wrong = {f.name: f.mistakes[0].wrong for f in exercise.functions}
     last = exercise.functions[-1].name
-    return {"right": right, "wrong": wrong, "one loops": {**right, last: loops}}
+    return {"all right": right, "all wrong": wrong, "one never ends": {**right, last: loops}}
 
 
-def parts(exercise: Exercise, mine: Mapping[str, Any]) -> dict[str, Callable[[], object]]:
-    """Text, figure and both, as ``check`` makes them."""
-
-    def text() -> list[Any]:
-        results = judge(exercise, Namespace(mine, checking.PATIENCE))
-        checking.report(exercise, results)
-        return results
-
-    results = text()
-
-    def both() -> None:
-        with contextlib.redirect_stdout(io.StringIO()):
-            checking.check(exercise.key, **{f.name: mine[f.name] for f in exercise.functions})
-
-    return {
-        "text": text,
-        "figure": lambda: quiet(lambda: checking._show(exercise, mine, results)),
-        "check": both,
-    }
+def alone(exercise: Exercise, mine: Functions, secret: str | None) -> None:
+    """The tests in this process: what nobody who runs them can save."""
+    judge(exercise, Namespace(mine), secret)
 
 
-def quiet(call: Callable[[], object]) -> None:
+def empty_picture() -> None:
+    """Three axes, as large as those of the picture, with nothing in them."""
+    figure = Figure((MARGIN + MOST * SIDE, SIDE + 0.5), dpi=100)
+    for left in range(MOST):
+        figure.add_axes((0.08 + 0.3 * left, 0.18, 0.24, 0.63))
+    png(figure)
+
+
+def check(exercise: Exercise, mine: Functions) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
-        call()
+        checking.check(exercise.key, **mine)
 
 
-def seconds(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
+def least(exercise: Exercise, mine: Functions) -> float:
+    """Seconds of the limit."""
+    if loops in mine.values():
+        return checking.PATIENCE
+    return seconds(lambda: alone(exercise, mine, None)) + seconds(empty_picture)
 
 
-def import_torch() -> float:
-    out = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, check=True)
-    return float(out.stdout)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--exercise", default="E2")
-    options = parser.parse_args()
-    exercise = load(options.exercise)
-    InteractiveShell.instance()  # without it, check draws nothing
+def checks(options: argparse.Namespace) -> Iterator[Row]:
     torch.set_num_threads(1)
-    calls = {
-        (kind, part): call
-        for kind, mine in submissions(exercise).items()
-        for part, call in parts(exercise, mine).items()
-    }
-    first = {key: seconds(call) for key, call in calls.items()}
-    times: dict[Any, list[float]] = {key: [] for key in calls}
-    imports = [import_torch()]
-    for i in range(options.repeats):
-        for key, call in calls.items():
-            times[key].append(seconds(call))
-        if i % 4 == 0:
-            imports.append(import_torch())
-    bare = median(imports[1:])  # the first one reads the disk
-    print(f"import torch           median {bare:.3f} s, {len(imports) - 1} fresh processes")
-    for (kind, part), record in times.items():
-        middle = median(record)
-        over = "" if middle < LIMIT else f"  OVER {LIMIT} s"
-        print(
-            f"{exercise.key} {kind:9} {part:6} median {middle:.3f} s, "
-            f"{middle / bare:.2f} of import torch  "
-            f"(first {first[kind, part]:.3f}, from {min(record):.3f} to {max(record):.3f}){over}"
-        )
+    InteractiveShell.instance()  # without it, check draws nothing
+    exercise = load(options.exercise)
+    kinds = submissions(exercise)
+    table: dict[str, list[tuple[float, float, float]]] = {kind: [] for kind in kinds}
+    for _ in range(options.rounds + 1):
+        imported, _, _ = fresh_import("torch")
+        for kind, mine in kinds.items():
+            ours = seconds(lambda mine=mine: check(exercise, mine))
+            table[kind].append((ours, imported, least(exercise, mine)))
+    for kind, mine in kinds.items():
+        columns = [list(column) for column in zip(*table[kind][1:], strict=True)]
+        limit = "patience, 0.3 s" if loops in mine.values() else "tests, and empty axes"
+        what, peer = f'`check("{exercise.key}")`, {kind}', f"`import torch` {torch.__version__}"
+        yield row(what, columns[0], peer, columns[1], limit, columns[2])
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--exercise", default="E2")
+    main(__doc__, [checks], parser, rounds=7)

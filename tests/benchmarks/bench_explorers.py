@@ -1,28 +1,32 @@
-"""Explorers against the same pictures by `interact` and inline matplotlib, in one JupyterLab.
+"""Explorers beside the same pictures by `interact` and inline matplotlib, in one JupyterLab.
 
-    python tests/benchmarks/bench_explorers.py [--presses 30] [--seconds 3]
+    python tests/benchmarks/bench_explorers.py [--presses 6] [--seconds 2]
 
-From key press to the changed picture painted (median and 95th percentile), and pictures a second
-while a slider is dragged at 60 events a second, in headless Chromium. The same things are moved on
-both sides: t (scrub), T (parameter change), and eta of DDIM with S = 50, 2,000 points and the
-shipped network (sampler change).
+From a key press to the changed picture painted, in headless Chromium: in each round some presses on
+our slider, then on theirs. The same things are moved on both sides: t (scrub), T (parameter
+change), and eta of DDIM with S = 50, 2,000 points and the shipped network (sampler change). Then
+t's slider is dragged at 60 events a second: from picture to picture. The limit is the 16.7 ms for
+which a screen of 60 Hz shows a picture.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))
 
 import conftest as lab_fixtures
+import pytest
 from driving import write_notebook
+from measure import MissingError, Row, main, row
 
 OURS = [
     "from diffusion_edu import ForwardExplorer\nForwardExplorer()",
@@ -65,8 +69,9 @@ def reverse(eta):
 """,
 ]
 # what is moved, (cell, label of our slider), (cell, number of their slider)
+SCRUB, FRAME = "time scrub (t)", 1 / 60
 MOVES = {
-    "time scrub (t)": ((0, "t"), (2, 0)),
+    SCRUB: ((0, "t"), (2, 0)),
     "parameter change (T)": ((0, "steps T"), (2, 1)),
     "sampler change (eta, S = 50)": ((1, "eta"), (3, 0)),
 }
@@ -140,9 +145,10 @@ def place(opened: Any, ours: bool, cell: int, slider: Any) -> tuple[Any, Any]:
     return code.locator(".jp-OutputArea").first, code.locator(".noUi-handle").nth(slider)
 
 
-def latency(opened: Any, root: Any, handle: Any, presses: int) -> list[float]:
-    """Milliseconds from a key press to the new picture, one press after the other."""
+def latency(opened: Any, root: Any, handle: Any, presses: int) -> float:
+    """Seconds from a key press to the new picture: the median of some, one after the other."""
     page = opened.page
+    handle.scroll_into_view_if_needed()
     handle.focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_timeout(600)
@@ -152,11 +158,11 @@ def latency(opened: Any, root: Any, handle: Any, presses: int) -> list[float]:
         page.wait_for_function("n => watch.late.length > n", arg=i, timeout=20_000)
         page.wait_for_timeout(30)
     late: list[float] = page.evaluate("() => { watch.stop(); return watch.late; }")
-    return late
+    return median(late) / 1000
 
 
-def pictures_a_second(opened: Any, root: Any, handle: Any, seconds: float) -> float:
-    """New pictures painted a second while the handle is dragged to and fro."""
+def dragged(opened: Any, root: Any, handle: Any, seconds: float) -> float:
+    """Seconds from picture to picture while the handle is dragged to and fro."""
     page = opened.page
     box = handle.bounding_box()
     wide = box["width"] > 60  # our whole slider; theirs is only the handle
@@ -173,29 +179,38 @@ def pictures_a_second(opened: Any, root: Any, handle: Any, seconds: float) -> fl
     page.mouse.up()
     count: int = page.evaluate("() => { watch.stop(); return watch.count; }")
     page.wait_for_timeout(1500)
-    return 1000 * count / elapsed
+    return elapsed / 1000 / max(count, 1)
 
 
-def main() -> None:
-    """Print one line for each move."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--presses", type=int, default=30)
-    parser.add_argument("--seconds", type=float, default=3)
-    options = parser.parse_args()
-    print(f"{'':30}{'ours ms':>16}{'interact ms':>16}{'ratio':>8}{'ours /s':>10}{'theirs /s':>10}")
-    with notebook() as opened:
-        for what, sides in MOVES.items():
-            rows = []
-            for ours, (cell, slider) in zip((True, False), sides, strict=True):
-                root, handle = place(opened, ours, cell, slider)
-                late = latency(opened, root, handle, options.presses)
-                rate = pictures_a_second(opened, root, handle, options.seconds)
-                rows.append((statistics.median(late), statistics.quantiles(late, n=20)[-1], rate))
-            (a, a95, r), (b, b95, s) = rows
-            print(
-                f"{what:30}{a:8.0f} /{a95:5.0f}{b:9.0f} /{b95:5.0f}{b / a:8.1f}{r:10.1f}{s:10.1f}"
-            )
+def in_rounds(
+    opened: Any, move: str, measured: Callable[..., float], amount: float, rounds: int
+) -> Row:
+    """A row: ours, then theirs, in every round."""
+    table = []
+    for _ in range(rounds):
+        found = []
+        for ours, (cell, slider) in zip((True, False), MOVES[move], strict=True):
+            root, handle = place(opened, ours, cell, slider)
+            found.append(measured(opened, root, handle, amount))
+        table.append(found)
+    mine, theirs = (list(column) for column in zip(*table, strict=True))
+    peer = "`interact`, inline matplotlib"
+    return row(f"explorer, {move}", mine, peer, theirs, "a frame, 16.7 ms", [FRAME] * rounds)
+
+
+def moves(options: argparse.Namespace) -> Iterator[Row]:
+    try:
+        with notebook() as opened:
+            for move in MOVES:
+                yield in_rounds(opened, move, latency, options.presses, options.rounds)
+            drag = in_rounds(opened, SCRUB, dragged, options.seconds, options.rounds)
+            yield replace(drag, what="explorer, t dragged: from picture to picture")
+    except pytest.skip.Exception as reason:
+        raise MissingError(str(reason)) from None
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--presses", type=int, default=6, help="a round")
+    parser.add_argument("--seconds", type=float, default=2, help="of dragging a round")
+    main(__doc__, [moves], parser, rounds=3)

@@ -1,146 +1,154 @@
-"""A class of 300 whose grades are known: seconds a submission, memory, and whether they are right.
+"""A class whose grades are known: seconds and memory a submission, and whether they are right.
 
-    python tests/benchmarks/bench_grading.py [--n 300] [--jobs 2] [--exercise E2] [--seed 0]
+    python tests/benchmarks/bench_grading.py [--n 100] [--jobs 2] [--exercise E2] [--seed 0]
 
-Start-up is the time until the first row is there: every process imports torch. From then on the
-time is divided by the rows and multiplied by the cores that were used. Memory is that of the
-grader and of all processes under it, asked for every 50 ms.
+Ours is the command, from its start to the written reports. The peer is what one would write without
+a grader: a fresh process a submission, as many at once, which imports torch and runs the same tests
+on a right answer, without walls. The limit is these tests alone, warm, on all cores. Memory is
+that of all processes together, what they share counted once. Ends with 1 if a grade is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import psutil
 import torch
-from grading_class import SECRET, make_class
+from bench_check import alone, submissions
+from bench_import import ROOT
+from grading_class import SECRET, Truth, make_class
+from measure import Call, Row, as_memory, main, row, seconds
 
 from diffusion_edu import exercises
-from diffusion_edu.grading import reports, tables
-from diffusion_edu.grading.grading import Task
-from diffusion_edu.grading.run import grade_class
-from diffusion_edu.grading.submissions import find
+from diffusion_edu.grading import tables
 
-MIB = 1 << 20
-
-
-class Watch(threading.Thread):
-    """The most memory that this process, and the processes under it, had at one moment."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.own = self.others = self.largest = self.pss = self.processes = 0
-        self.over = threading.Event()
-
-    def run(self) -> None:
-        me, beat = psutil.Process(), 0
-        while not self.over.wait(0.05):
-            sizes = [_rss(p) for p in me.children(recursive=True)]
-            self.own = max(self.own, _rss(me))
-            self.others = max(self.others, sum(sizes))
-            self.largest = max([self.largest, *sizes])
-            self.processes = max(self.processes, len(sizes))
-            if beat % 20 == 0:  # slow to ask for
-                self.pss = max(self.pss, sum(map(_pss, [me, *me.children(recursive=True)])))
-            beat += 1
+NAIVE = """
+from diffusion_edu.exercises import load
+from diffusion_edu.exercises.build import source
+from diffusion_edu.exercises.judge import judge
+from diffusion_edu.exercises.local import Namespace
+from diffusion_edu.exercises.verify import defined
+judge(load({key!r}), Namespace(defined(source({key!r}))), {secret!r})
+"""
 
 
-def _rss(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_info().rss)
-    except psutil.Error:
-        return 0
-
-
-def _pss(process: psutil.Process) -> int:
-    """Memory with what processes share counted once; 0 where the system does not say."""
-    try:
-        return int(getattr(process.memory_full_info(), "pss", 0))
-    except psutil.Error:
-        return 0
-
-
-def wrong_rows(rows: list[dict], truth: dict) -> list[str]:
-    """Names of the rows that do not say what is true."""
-    found = []
-    for row in rows:
-        t = truth.get(row["id"])
-        said = (row["status"], row["score"], frozenset(tables.mistakes_of(row)))
+def wrong_rows(rows: list[dict[str, Any]], truth: dict[str, Truth]) -> list[str]:
+    """Rows that do not say what is true, and what is missing."""
+    found = [f"{len(rows)} rows, not {len(truth)}"] * (len(rows) != len(truth))
+    for r in rows:
+        t = truth.get(r["id"])
+        said = (r["status"], r["score"], frozenset(tables.mistakes_of(r)))
         if t is None or said != (t.status, t.score, t.mistakes):
-            found.append(f"{row['id']} ({row['file']}): {said}, not {t}")
+            found.append(f"{r['id']} ({r['file']}): {said}, not {t}")
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=300)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--exercise", default="E2")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    load, cores = os.getloadavg()[0], os.cpu_count() or 1
-    print(
-        f"torch {torch.__version__}, {cores} cores, load {load:.1f} before; "
-        f"{options.n} submissions of {options.exercise}, {options.jobs} at once"
-    )
+def grade(options: argparse.Namespace, n: int) -> float:
+    """Seconds to grade a class of n; checks its grades."""
     with tempfile.TemporaryDirectory() as name:
-        grade(options, Path(name))
+        folder, out = Path(name) / "class", Path(name) / "out"
+        truth = make_class(folder, n, options.seed, options.exercise)
+        told = ["--exercise", options.exercise, "--secret", SECRET, "--jobs", str(options.jobs)]
+        command = [sys.executable, "-m", "diffusion_edu", "grade", str(folder), *told]
+        spent = seconds(lambda: started([*command, "--out", str(out)]))
+        rows = json.loads((out / "grades.json").read_text(encoding="utf-8"))["submissions"]
+    if wrong := wrong_rows(rows, truth):
+        sys.exit("\n".join(wrong))
+    return spent
 
 
-def grade(options: argparse.Namespace, folder: Path) -> None:
-    truth = make_class(folder / "class", options.n, options.seed, options.exercise)
-    arrived: list[float] = []
-    watch = Watch()
-    watch.start()
-    began = time.perf_counter()
-    found = find([folder / "class"], options.exercise)
-    tasks = [Task(s, options.exercise, SECRET) for s in found]
-    report = grade_class(
-        tasks,
-        folder / "out",
-        options.jobs,
-        progress=lambda row: arrived.append(time.perf_counter()),
-    )
-    graded = time.perf_counter()
-    reports.write(report, exercises.load(options.exercise), folder / "out", True, True)
-    done = time.perf_counter()
-    watch.over.set()
-    watch.join()
-    rows, used = report["submissions"], min(options.jobs, os.cpu_count() or 1)
-    steady = (graded - arrived[0]) / max(len(arrived) - 1, 1) * used
-    print(
-        f"  wall {done - began:.1f} s: first row after {arrived[0] - began:.1f} s, last after "
-        f"{graded - began:.1f} s, reports {done - graded:.1f} s; "
-        f"load {os.getloadavg()[0]:.1f} after"
-    )
-    print(f"  {steady:.3f} s a submission a core after start-up (aim: 0.5 at most)")
-    print(
-        f"  peak memory: grader {watch.own / MIB:.0f} MiB, its {watch.processes} processes "
-        f"{watch.others / MIB:.0f} MiB together, the largest {watch.largest / MIB:.0f} MiB; "
-        f"all with what they share counted once {watch.pss / MIB:.0f} MiB"
-    )
-    wrong = wrong_rows(rows, truth)
-    wanted = Counter(m for t in truth.values() for m in t.mistakes)
-    counts = tables.misconceptions(rows) == wanted
-    print(
-        f"  {len(rows) - len(wrong)} of {options.n} rows as they should be "
-        f"({sum(t.status == 'graded' for t in truth.values())} graded); "
-        f"{sum(wanted.values())} mistakes of {len(wanted)} names, counts "
-        f"{'equal' if counts else 'DIFFER'}"
-    )
-    if wrong or not counts or len(rows) != options.n:
-        print("\n".join(wrong))
-        sys.exit(1)
+def started(command: list[str]) -> None:
+    """Run a command that has to end well, one thread a process."""
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    around = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    done = subprocess.run(command, env=around, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+
+
+def one_by_one(options: argparse.Namespace, n: int) -> None:
+    """The peer's n submissions."""
+    script = NAIVE.format(key=options.exercise, secret=SECRET)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for done in [pool.submit(started, [sys.executable, "-c", script]) for _ in range(n)]:
+            done.result()
+
+
+def times(options: argparse.Namespace) -> Iterator[Row]:
+    torch.set_num_threads(1)
+    exercise, cores = exercises.load(options.exercise), min(options.jobs, os.cpu_count() or 1)
+    right, few = submissions(exercise)["all right"], 3 * options.jobs
+    least = partial(alone, exercise, right, SECRET)
+    least()  # warm
+    table = []
+    for _ in range(options.rounds):
+        ours = grade(options, options.n) / options.n
+        theirs = seconds(lambda: one_by_one(options, few)) / few
+        table.append((ours, theirs, median(seconds(least) for _ in range(5)) / cores))
+    columns = [list(column) for column in zip(*table, strict=True)]
+    what = f"a class of {options.n}, {options.exercise}, {options.jobs} at once: time a submission"
+    peer, limit = "a process each that runs the tests", "the tests alone, on all cores"
+    yield row(what, columns[0], peer, columns[1], limit, columns[2])
+
+
+# ---- memory --------------------------------------------------------------------------------------
+
+
+def memory(options: argparse.Namespace) -> Iterator[Row]:
+    """Of a small class: a process has its size after the first submissions."""
+    ours = most(lambda: grade(options, 30))
+    theirs = most(lambda: one_by_one(options, 2 * options.jobs))
+    peer = "a process each that runs the tests"
+    what = f"grading, {options.jobs} at once: peak memory of all processes"
+    yield row(what, [ours], peer, [theirs], unit=as_memory)
+
+
+def most(call: Call) -> int:
+    """Bytes of all processes under this one when they were most."""
+    over, seen = threading.Event(), [0]
+
+    def watch() -> None:
+        me = psutil.Process()
+        while not over.wait(0.1):
+            seen.append(sum(size(p) for p in me.children(recursive=True)))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        call()
+    finally:
+        over.set()
+        thread.join()
+    return max(seen)
+
+
+def size(process: psutil.Process) -> int:
+    """Memory with what processes share divided among them."""
+    try:
+        info = process.memory_full_info()
+        return int(getattr(info, "pss", info.rss))
+    except psutil.Error:  # it has ended
+        return 0
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--n", type=int, default=100)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--exercise", default="E2")
+    parser.add_argument("--seed", type=int, default=0)
+    main(__doc__, [times, memory], parser, rounds=3)

@@ -1,9 +1,9 @@
-"""What `import diffusion_edu` costs beyond `import torch`, and which heavy packages it pulls in.
+"""What `import diffusion_edu` costs beyond `import torch`, in seconds and in memory.
 
-    python tests/benchmarks/bench_import.py [--repeats 11]
+    python tests/benchmarks/bench_import.py
 
-Every import runs in a fresh process, the two in turn, and is timed inside it, so that the start of
-Python itself does not count. Prints the ratio of the medians.
+Every import runs in a fresh process and is timed inside it, so that the start of Python itself
+does not count. Ends with 1 if a heavy package was imported along.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
+
+import torch
+from measure import Row, as_memory, main, row
 
 ROOT = Path(__file__).resolve().parents[2]
 FORBIDDEN = (
@@ -25,44 +28,41 @@ SCRIPT = """
 import sys, time
 start = time.perf_counter()
 import {module}
-print(time.perf_counter() - start, *(name for name in {names} if name in sys.modules))
+spent = time.perf_counter() - start
+try:
+    status = open("/proc/self/status").read()
+    peak = 1024 * int(status.partition("VmHWM:")[2].split()[0])
+except OSError:
+    peak = 0
+print(spent, peak, *(name for name in {names} if name in sys.modules))
 """
 
 
-def fresh_import(module: str) -> tuple[float, list[str]]:
-    """(seconds, forbidden modules loaded) of one import in a new process."""
+def fresh_import(module: str) -> tuple[float, int, list[str]]:
+    """(seconds, bytes at the peak or 0, forbidden modules loaded) of one import."""
     script = SCRIPT.format(module=module, names=FORBIDDEN)
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     out = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
-    seconds, *loaded = out.stdout.split()
-    return float(seconds), loaded
+    spent, peak, *loaded = out.stdout.split()
+    return float(spent), int(peak), loaded
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=11)
-    repeats = parser.parse_args().repeats
-    times: dict[str, list[float]] = {"torch": [], "diffusion_edu": []}
-    loaded: dict[str, list[str]] = {}
-    for i in range(repeats + 1):  # the first round fills the disk cache and writes bytecode
-        for module, record in times.items():
-            seconds, loaded[module] = fresh_import(module)
-            if i:
-                record.append(seconds)
-    for module, record in times.items():
-        print(
-            f"import {module:14} median {median(record):.3f} s  "
-            f"(from {min(record):.3f} to {max(record):.3f}, {repeats} fresh processes)"
-        )
-    ratio = median(times["diffusion_edu"]) / median(times["torch"])
-    print(f"ratio diffusion_edu / torch: {ratio:.3f}")
-    ours = [name for name in loaded["diffusion_edu"] if name not in loaded["torch"]]
-    print(f"forbidden modules imported: {', '.join(ours) or 'none'}")
-    sys.exit(bool(ours))
+def imports(options: argparse.Namespace) -> Iterator[Row]:
+    modules = ("diffusion_edu", "torch")
+    rounds = [[fresh_import(m) for m in modules] for _ in range(options.rounds + 1)]
+    (ours, theirs) = zip(*rounds[1:], strict=True)  # the first fills the disk cache
+    peer = f"`import torch` {torch.__version__}, which it contains"
+    yield row("`import diffusion_edu`", [r[0] for r in ours], peer, [r[0] for r in theirs])
+    if all(peak for _, peak, _ in theirs):
+        peaks = [[r[1] for r in side] for side in (ours, theirs)]
+        what = "`import diffusion_edu`: peak memory"
+        yield row(what, peaks[0], peer, peaks[1], unit=as_memory)
+    if extra := sorted(set(ours[0][2]) - set(theirs[0][2])):
+        sys.exit(f"heavy packages imported: {', '.join(extra)}")
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, [imports], argparse.ArgumentParser(), rounds=9)

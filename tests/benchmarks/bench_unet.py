@@ -1,28 +1,32 @@
-"""Our U-Net beside diffusers' UNet2DModel and denoising-diffusion-pytorch's Unet.
+"""Our U-Net beside diffusers' UNet2DModel: forward, training step, DDIM, memory.
 
-    python tests/benchmarks/bench_unet.py                          # small network, float32
+    python tests/benchmarks/bench_unet.py                          # a small net, and the paper's
     python tests/benchmarks/bench_unet.py --net cifar10 --batch 512 --dtype bfloat16 \\
-        --channels-last --compile                                  # the paper's, on a GPU
+        --channels-last --compile                                  # as one trains it on a GPU
+    python tests/benchmarks/bench_unet.py --ddp      # denoising-diffusion-pytorch's Unet as well
 
-Forward, training step (mean squared error, backward, Adam) and DDIM sampling, each library with
-its own sampler. Diffusers gets our configuration, so it does the same arithmetic. The third is
-another architecture, and comes twice, with its default widths per level and with ours, each in the
-size of nearest parameter count: FLOPs per image are printed. Batch, number format (by autocast) and
-memory format are the same for all; all are timed in turn (A B C A B C), so that a busy machine
-slows them alike. Nothing is asserted: times depend on the machine.
+Each library with its own sampler; a training step is mean squared error, backward, Adam. Diffusers
+gets our configuration, so it does the same arithmetic. The third is another architecture, and comes
+twice, with its default widths per level and with ours, each in the size of nearest parameter count.
+Batch, number format (by autocast) and memory format are the same for all.
+
+The limit is our FLOPs, as PyTorch counts them, at the speed of the machine's matrix product in the
+same round. Peak memory of training is what a fresh process grows by when it makes the network and
+two steps; its limit is what has to be there when backward begins: the weights, Adam's two moments
+of each, and the tensors that autograd saved.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
-from statistics import median
+from importlib.metadata import version
 
 import torch
+from measure import MissingError, Row, as_memory, compare, fresh, growth, main, product, row
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -58,6 +62,10 @@ def ours(config: UNetConfig) -> Side:
     return Side("diffusion_edu", UNet(config), lambda net, x, t: net(x, t + 1), sample)
 
 
+def diffusers_name() -> str:
+    return f"diffusers {version('diffusers')} UNet2DModel"
+
+
 def of_diffusers(config: UNetConfig) -> Side:
     from diffusers import DDIMScheduler, UNet2DModel
 
@@ -78,17 +86,16 @@ def of_diffusers(config: UNetConfig) -> Side:
             x = scheduler.step(net(x, t).sample, t, x).prev_sample
         return x
 
-    return Side("diffusers", net, lambda net, x, t: net(x, t).sample, sample)
+    return Side(diffusers_name(), net, lambda net, x, t: net(x, t).sample, sample)
 
 
-def of_ddp(config: UNetConfig, size: int, mults: tuple[int, ...]) -> Side | None:
-    """denoising-diffusion-pytorch's Unet of the nearest number of parameters; None if missing."""
+def of_ddp(config: UNetConfig, size: int, mults: tuple[int, ...]) -> Side:
+    """denoising-diffusion-pytorch's Unet of the nearest number of parameters."""
     try:
         from denoising_diffusion_pytorch import GaussianDiffusion, Unet
         from denoising_diffusion_pytorch import denoising_diffusion_pytorch as package
-    except (ImportError, RuntimeError) as error:  # RuntimeError: its torchvision does not fit torch
-        print(f"denoising-diffusion-pytorch left out, it cannot be imported: {error}")
-        return None
+    except RuntimeError as error:  # its torchvision does not fit torch
+        raise MissingError(f"denoising-diffusion-pytorch cannot be imported: {error}") from error
     package.tqdm = lambda steps, **_: steps  # no progress bars
     make = partial(Unet, channels=config.image_channels, dim_mults=mults)
     with torch.device("meta"):
@@ -105,37 +112,40 @@ def of_ddp(config: UNetConfig, size: int, mults: tuple[int, ...]) -> Side | None
     return Side(f"ddp Unet({dim}, {mults})", make(dim), lambda net, x, t: net(x, t), sample)
 
 
-# --- what is timed --------------------------------------------------------------------------------
+# ---- what is timed -------------------------------------------------------------------------------
 
 
 class Job:
     """A side in one mode (eager or compiled), and the three things that are timed."""
 
-    def __init__(self, side: Side, compiled: bool, options: argparse.Namespace) -> None:
+    def __init__(self, side: Side, net: str, batch: int, options: argparse.Namespace) -> None:
         self.side, self.options = side, options
-        self.name = side.name + (", compiled" if compiled else "")
         layout = torch.channels_last if options.channels_last else torch.contiguous_format
-        net = copy.deepcopy(side.net).to(options.device, memory_format=layout)
-        self.net = torch.compile(net) if compiled else net
-        self.compiled, fused = compiled, options.device == "cuda"
-        self.optimiser = torch.optim.Adam(net.parameters(), 2e-4, fused=fused)
+        self.net = side.net.to(options.device, memory_format=layout)
+        self.optimiser = torch.optim.Adam(self.net.parameters(), 2e-4, fused=self.on_gpu)
         g = torch.Generator().manual_seed(0)
-        colours = NETS[options.net].image_channels
-        x = torch.randn(options.batch, colours, options.size, options.size, generator=g)
+        x = torch.randn(batch, NETS[net].image_channels, options.size, options.size, generator=g)
         self.x = x.to(options.device, memory_format=layout)
-        self.t = torch.randint(T, (options.batch,), generator=g).to(options.device)
-        self.work = {"forward": 0, "train": 0}
-        if not compiled:
-            self.work = {what: flops(getattr(self, what)) for what in self.work}
+        self.t = torch.randint(T, (batch,), generator=g).to(options.device)
+
+    @property
+    def on_gpu(self) -> bool:
+        return bool(self.options.device == "cuda")
+
+    def compiled(self) -> Job:
+        """The same with its network compiled."""
+        job = copy.copy(self)
+        job.net = torch.compile(self.net)
+        return job
 
     def amp(self) -> torch.autocast:
         dtype = getattr(torch, self.options.dtype)
         return torch.autocast(self.options.device, dtype, enabled=dtype != torch.float32)
 
-    @torch.no_grad()
     def forward(self) -> None:
-        with self.amp():
+        with torch.no_grad(), self.amp():
             self.side.predict(self.net, self.x, self.t)
+        self.wait()
 
     def train(self) -> None:
         with self.amp():
@@ -143,35 +153,16 @@ class Job:
         (eps.float() - self.x).square().mean().backward()
         self.optimiser.step()
         self.optimiser.zero_grad()
+        self.wait()
 
-    @torch.no_grad()
     def sample(self) -> None:
-        with self.amp():
+        with torch.no_grad(), self.amp():
             self.side.sample(self.net, self.x, self.options.steps)
+        self.wait()
 
-
-def seconds(call: Callable[[], object], device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    call()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def interleaved(calls: list[Callable[[], object]], repeats: int, device: str) -> list[float]:
-    """Median seconds of each call, all called in turn after two warm-up rounds."""
-    rounds = [[seconds(call, device) for call in calls] for _ in range(repeats + 2)]
-    return [median(column) for column in zip(*rounds[2:], strict=True)]
-
-
-def matmul_peak(options: argparse.Namespace) -> float:
-    """FLOP/s of the product of two square matrices in the number format of the run."""
-    n = 8192 if options.device == "cuda" else 2048
-    a = torch.randn(n, n, device=options.device, dtype=getattr(torch, options.dtype))
-    (best,) = interleaved([lambda: a @ a], 10, options.device)
-    return 2 * n**3 / best
+    def wait(self) -> None:
+        if self.on_gpu:
+            torch.cuda.synchronize()
 
 
 def flops(call: Callable[[], object]) -> int:
@@ -181,60 +172,102 @@ def flops(call: Callable[[], object]) -> int:
     return int(counter.get_total_flops())
 
 
-def report(jobs: list[Job], what: str, options: argparse.Namespace, peak: float) -> None:
-    """One line per job: images/s, ours over it, and the share of the measured peak."""
-    times = interleaved([getattr(job, what) for job in jobs], options.repeats, options.device)
-    steps = options.steps if what == "sample" else 1
-    title = {"train": "training step", "sample": f"DDIM, {steps} steps"}.get(what, what)
-    best = min(spent for job, spent in zip(jobs, times, strict=True) if job.side is jobs[0].side)
-    print(f"{title}: images/s; ratio = our best / this; FLOP/s as a share of the matrix product's")
-    for job, spent in zip(jobs, times, strict=True):
-        eager = next(j for j in jobs if j.side is job.side)  # a compiled network is not counted
-        work = eager.work["train" if what == "train" else "forward"] * steps
-        print(
-            f"  {job.name:34} {options.batch / spent:10.1f}   ratio {spent / best:.2f}"
-            f"   {100 * work / spent / peak:3.0f} %"
+def peers(config: UNetConfig, options: argparse.Namespace) -> Iterator[Side]:
+    yield of_diffusers(config)
+    if options.ddp:
+        relative = tuple(c // config.channels[0] for c in config.channels)
+        for widths in dict.fromkeys([(1, 2, 4, 8)[: len(relative)], relative]):
+            yield of_ddp(config, options.size, widths)
+
+
+def times(options: argparse.Namespace) -> Iterator[Row]:
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    for net in [options.net] if options.net else ["small", "cifar10"]:
+        batch = options.batch or (2 if net == "cifar10" else 16)
+        sides = ours(NETS[net]), *peers(NETS[net], options)
+        mine, *others = (Job(side, net, batch, options) for side in sides)
+        for other in others:
+            yield from rows(net, mine, other)
+            if options.compile:
+                yield from rows(f"{net}, compiled", mine.compiled(), other.compiled(), mine)
+
+
+def rows(net: str, mine: Job, other: Job, eager: Job | None = None) -> Iterator[Row]:
+    """Forward, training step and sampling of a pair; a compiled network cannot be counted."""
+    options, batch = mine.options, len(mine.x)
+    n = 8192 if mine.on_gpu else 1024
+    least = product(n, options.device, getattr(torch, options.dtype))
+    for name, what, steps in (
+        ("forward", "forward", 1),
+        ("train", "training step", 1),
+        ("sample", f"DDIM, {options.steps} steps", options.steps),
+    ):
+        counted = "forward" if name == "sample" else name
+        work = flops(getattr(eager or mine, counted)) * steps
+        yield compare(
+            f"U-Net {net}, batch {batch}, {options.size}x{options.size}: {what}",
+            options.rounds,
+            getattr(mine, name),
+            other.side.name,
+            getattr(other, name),
+            f"its {work / batch / 1e9:.2f} GFLOP an image",
+            least,
+            work / (2 * n**3),
         )
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--net", choices=NETS, default="small")
+# ---- memory --------------------------------------------------------------------------------------
+
+
+def held(make: Callable[[UNetConfig], Side], options: argparse.Namespace) -> tuple[int, int]:
+    """(bytes that a network and two training steps need at their peak, those of the limit)."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    Job(make(NETS["tiny"]), "tiny", 1, options).train()  # loads what a step uses
+    jobs: list[Job] = []
+
+    def work() -> None:
+        jobs.append(Job(make(NETS["small"]), "small", 16, options))
+        jobs[0].train()
+        jobs[0].train()  # now Adam has its moments
+
+    grown, (job,) = growth(work), jobs
+    saved: dict[int, int] = {}
+
+    def note(x: Tensor) -> Tensor:
+        saved[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+        job.side.predict(job.net, job.x, job.t)
+    weights = {p.untyped_storage().data_ptr(): p.nbytes for p in job.net.parameters()}
+    saved |= dict.fromkeys(weights, 0)  # counted already
+    return grown, 3 * sum(weights.values()) + sum(saved.values())
+
+
+def memory(options: argparse.Namespace) -> Iterator[Row]:
+    """Each side in a process of its own, on the CPU."""
+    cpu = argparse.Namespace(**vars(options) | {"device": "cpu", "dtype": "float32", "size": 32})
+    (mine, least), (theirs, _) = (fresh(held, make, cpu) for make in (ours, of_diffusers))
+    what, limit = "U-Net small, batch 16: peak memory of training", "weights, Adam's, what is saved"
+    yield row(what, [mine], diffusers_name(), [theirs], limit, [least], as_memory)
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--net", choices=NETS, default=None, help="default: small and cifar10")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=None, help="default: 16; cifar10: 2")
     parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=5, help="of DDIM")
+    parser.add_argument("--steps", type=int, default=3, help="of DDIM")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--channels-last", action="store_true")
     parser.add_argument("--compile", action="store_true", help="time compiled networks as well")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--ddp", action="store_true", help="denoising-diffusion-pytorch as well")
     parser.add_argument("--threads", type=int, default=None)
-    return parser.parse_args()
-
-
-def main() -> None:
-    options = parse()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    config = NETS[options.net]
-    relative = tuple(c // config.channels[0] for c in config.channels)
-    widths = dict.fromkeys([(1, 2, 4, 8)[: len(relative)], relative])
-    sides = [ours(config), of_diffusers(config)]
-    sides += [of_ddp(config, options.size, mults) for mults in widths]
-    modes = (False, True) if options.compile else (False,)
-    jobs = [Job(side, mode, options) for mode in modes for side in sides if side]
-    for job in jobs[: len(jobs) // len(modes)]:
-        f, b = (work / options.batch / 1e9 for work in job.work.values())
-        print(f"{job.name:34} {count(job.net):12,} parameters  {f:.2f} GFLOP, training {b:.2f}")
-    peak = matmul_peak(options)
-    where = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
-    print(
-        f"{where}, {torch.get_num_threads()} threads, batch {options.batch}, {options.dtype}, "
-        f"channels_last={options.channels_last}; matrix product {peak / 1e12:.3g} TFLOP/s"
-    )
-    for what in ("forward", "train", "sample"):
-        report(jobs, what, options, peak)
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, [times, memory], parser(), rounds=3)
