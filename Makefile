@@ -1,6 +1,7 @@
 # make lab   set up everything and open the tour in JupyterLab   (ARGS="--no-browser --port 8899")
 # make test  set up everything, test tools included, and run the tests   (ARGS="tests/test_forward.py")
 # make widgets7  run the tests of the explorers with ipywidgets 7.7, which Colab has
+# make oldest  run a part of the tests with the oldest versions pyproject.toml admits
 # make site  set up everything and write the lectures as pages, in build/site   (ARGS="DIR --instructor")
 # make bench run the benchmarks and write their table into README.md, ten minutes   (ARGS="sampling unet")
 # make check linters and the type checker
@@ -14,7 +15,7 @@ BIN := .venv/bin
 SOURCES := pyproject.toml constraints.txt
 BROWSER := $(if $(NO_BROWSER),,browser)
 
-.PHONY: lab test widgets7 site bench check mutants browser clean
+.PHONY: lab test widgets7 oldest site bench check mutants browser clean
 
 lab: .venv/.lab
 	$(BIN)/diffusion-edu lab $(if $(NO_BROWSER),--no-browser) $(ARGS)
@@ -31,6 +32,27 @@ widgets7: .venv/.test
 	  ipywidgets==7.7.5 widgetsnbextension==3.6.10 jupyterlab_widgets==1.1.11 ipython_genutils==0.2.0
 	PYTHONPATH=.venv/widgets7 $(BIN)/python -c 'import ipywidgets; assert ipywidgets.__version__ == "7.7.5"'
 	PYTHONPATH=.venv/widgets7 $(BIN)/python -m pytest tests/test_widgets*.py -n auto --dist loadfile $(ARGS)
+
+# The tests that say what the libraries below us must do; `make test` runs the others.
+OLDEST := $(addprefix tests/test_,$(addsuffix .py,versions forward posterior objectives sampling \
+  metrics data nets pretrained plots viz_images widgets widgets_posterior_playground \
+  widgets_images check grading_single cards)) \
+  tests/test_cli.py::test_lab_starts_asks_for_the_token_runs_a_notebook_and_stops \
+  tests/test_cli.py::test_every_command_explains_itself \
+  'tests/test_lectures.py::test_it_runs_offline_without_a_warning[01_forward_process]'
+
+oldest: .venv/.oldest
+	.venv/oldest/bin/python -m pytest -n auto --dist loadfile $(or $(ARGS),$(OLDEST))
+
+# Begins as the environment of the tests, its files as links: pip replaces what is too new, and
+# writes into none. The rest, torch before all, need not be fetched twice.
+.venv/.oldest: constraints-oldest.txt .venv/.test
+	rm -rf .venv/oldest
+	$(BIN)/python -m venv --without-pip .venv/oldest
+	cp -al .venv/lib .venv/share .venv/etc .venv/oldest
+	.venv/oldest/bin/python -m pip install --disable-pip-version-check --quiet --no-compile -r constraints-oldest.txt
+	.venv/oldest/bin/python -m pip check
+	touch $@
 
 # Only what changed is executed again: build/site-cache.
 site: .venv/.site

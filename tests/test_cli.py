@@ -1,6 +1,7 @@
 """Command line: it writes what the library computes; bad input is one line and exit code 2."""
 
 import contextlib
+import json
 import os
 import pty
 import re
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jupyter_client import BlockingKernelClient, find_connection_file
 from typer.testing import CliRunner
 
 import diffusion_edu
@@ -281,7 +283,23 @@ def other_addresses():
     return {"127.0.0.2", own} - {"127.0.0.1", "0.0.0.0"}
 
 
-def test_lab_really_starts_asks_for_the_token_and_stops(notebook):
+def run_in_lab(address, token, code, expression):
+    """The value of ``expression`` after ``code``, in a kernel the server starts for a notebook."""
+    asked = {"name": "", "path": "a.ipynb", "type": "notebook", "kernel": {"name": "python3"}}
+    headers = {"Authorization": f"token {token}", "Content-Type": "application/json"}
+    data = json.dumps(asked).encode()
+    request = urllib.request.Request(f"{address}/api/sessions", data, headers)
+    kernel = json.load(urllib.request.urlopen(request, timeout=60))["kernel"]["id"]
+    client = BlockingKernelClient()
+    client.load_connection_file(find_connection_file(f"kernel-{kernel}.json"))
+    client.start_channels()
+    reply = client.execute(code, user_expressions={"it": expression}, reply=True, timeout=300)
+    client.stop_channels()
+    assert reply["content"]["status"] == "ok", reply["content"]
+    return reply["content"]["user_expressions"]["it"]["data"]["text/plain"]
+
+
+def test_lab_starts_asks_for_the_token_runs_a_notebook_and_stops(notebook):
     """lab serves on 127.0.0.1 only: 403 without the token, 200 with it; Ctrl-C ends it, code 0."""
     terminal, keyboard = pty.openpty()  # Jupyter treats Ctrl-C as such only on a terminal
     line = [*COMMAND, "lab", str(notebook), "--no-browser", "--ServerApp.port=0"]
@@ -297,6 +315,8 @@ def test_lab_really_starts_asks_for_the_token_and_stops(notebook):
         with pytest.raises(OSError, match=r"refused|timed out|assign"):
             socket.create_connection((address, int(port)), 5)
     assert status(f"http://127.0.0.1:{port}/api/contents?token={token}") == 200
+    code = "import diffusion_edu as de; explorer = de.ForwardExplorer('swiss_roll', t=3)"
+    assert run_in_lab(f"http://127.0.0.1:{port}", token, code, "explorer.t") == "3"
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 0, rest
