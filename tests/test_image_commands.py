@@ -7,6 +7,7 @@ here on a CPU is the same code.
 import json
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import matplotlib.image
 import numpy as np
@@ -15,28 +16,44 @@ import torch
 from typer.testing import CliRunner
 
 from diffusion_edu.cli import app
+from diffusion_edu.data import formats
 from diffusion_edu.data.formats import CIFAR10_RECORD
 from diffusion_edu.data.sources import SOURCES
+from diffusion_edu.evaluation.generate import Sampling
 from diffusion_edu.nets import pretrained
 from diffusion_edu.training import RECIPES, recipe, run
+
+BATCH = 50  # images in a file
+
+
+def small(source):
+    """The data set with fewer images in each of its files."""
+    splits = {
+        split: (BATCH * len(files), tuple(replace(f, size=BATCH * CIFAR10_RECORD) for f in files))
+        for split, (_, files) in source.splits.items()
+    }
+    return replace(source, splits=splits)
 
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory):
-    """Run a command with a CIFAR-10 of noise: of the right layout and sizes."""
+    """Run a command with a CIFAR-10 of noise: of the right layout, with 50 images for 10,000."""
     root = tmp_path_factory.mktemp("data")
     folder = root / "cifar-10-batches-bin"
     folder.mkdir()
-    noise = np.random.default_rng(0).integers(0, 256, (500, CIFAR10_RECORD), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (BATCH, CIFAR10_RECORD), dtype=np.uint8)
     noise[:, 0] %= 10  # labels
-    for file in SOURCES["cifar10"].files:
-        (folder / file.name).write_bytes(noise.tobytes() * (file.size // noise.size))
     patch = pytest.MonkeyPatch()
     patch.setenv("DIFFUSION_EDU_DATA", str(root))
-    for name in ("cifar10", "cifar10-small"):  # four validation images, a grid of two samples
-        patch.setitem(RECIPES, name, replace(recipe(name), held=4))
-    patch.setattr(run, "COLUMNS", 2)
+    patch.setattr(formats, "CIFAR10_BATCH", BATCH)
+    patch.setitem(SOURCES, "cifar10", small(SOURCES["cifar10"]))
+    for file in SOURCES["cifar10"].files:
+        (folder / file.name).write_bytes(noise.tobytes())
+    for name in ("cifar10", "cifar10-small"):  # two validation images, one sample in few steps
+        patch.setitem(RECIPES, name, replace(recipe(name), held=2, threads=1))
+    patch.setattr(run, "COLUMNS", 1)
     patch.setattr(run, "ROWS", 1)
+    patch.setattr(run, "Sampling", partial(Sampling, steps=2))
     threads = torch.get_num_threads()
 
     def call(*arguments):

@@ -1,62 +1,22 @@
-"""Training on images: labels, times, number formats, several processes, and the run's folder."""
+"""Training on images: labels, times, number formats, and the run's folder."""
 
 import csv
-import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import matplotlib.image
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_run import CONFIG, NET, TINY, begin, equal, weights
 
 from diffusion_edu.data import Loader, images
 from diffusion_edu.evaluation.evaluate import Wanted, evaluate
 from diffusion_edu.evaluation.generate import Sampling
 from diffusion_edu.nets import UNet, UNetConfig
-from diffusion_edu.training import (
-    RECIPES,
-    Config,
-    ImageRecipe,
-    Machine,
-    checkpoint,
-    draw_times,
-    recipe,
-    train,
-)
+from diffusion_edu.training import RECIPES, ImageRecipe, Machine, draw_times, recipe, train
 from diffusion_edu.training.run import Run
-
-ROOT = Path(__file__).parents[1]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-CONFIG = Config(steps=6, batch=8, lr=1e-3, warmup=2, ema=0.9, every=3, seed=1, times="stratified",
-                drop_label=0.25)  # fmt: skip
-NET = {"type": "UNet", "image_channels": 1, "channels": [8, 16], "blocks": 1, "attention": [],
-       "groups": 4, "dropout": 0.3, "classes": 10}  # fmt: skip
-TINY = ImageRecipe(data="digits", net=NET, schedule={"name": "linear", "T": 50}, config=CONFIG,
-                   threads=1, held=20, pictures=1)  # fmt: skip
-
-
-def begin(path=None, plan=TINY, **options):
-    model, schedule = plan.network()
-    data, held = plan.load(schedule)
-    records = train(model, data, schedule, plan.config, validation=held, checkpoint=path, **options)
-    return model, records
-
-
-def weights(path, part="ema"):
-    return checkpoint.read(path)[part]
-
-
-def equal(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-
 
 # ---- times ---------------------------------------------------------------------------------------
 
@@ -174,121 +134,6 @@ def test_labels_are_asked_for():
     _, schedule = TINY.network()
     with pytest.raises(ValueError, match=r"drop_label=0\.25 needs labels"):
         next(train(TINY.network()[0], torch.zeros(3, 1, 8, 8), schedule, CONFIG))
-
-
-# ---- several processes ---------------------------------------------------------------------------
-
-GRADIENT = """
-import sys, torch
-from dataclasses import replace
-from diffusion_edu import _parallel
-from diffusion_edu.training import train
-sys.path.insert(0, {tests!r})
-from test_image_training import TINY, NET, CONFIG
-torch.set_num_threads(1)
-config = replace(CONFIG, steps=1, every=1, clip=1e9, precision="float32")
-plan = replace(TINY, net={{**NET, "dropout": 0.0}}, config=config)
-with _parallel.together():
-    model, schedule = plan.network()
-    data, held = plan.load(schedule)
-    record, = train(model, data, schedule, config, validation=held)
-    if _parallel.rank() == 0:
-        grads = {{name: p.grad for name, p in model.named_parameters()}}
-        torch.save([grads, record.loss, record.validation, record.loss_by_t], sys.argv[1])
-"""
-
-
-def torchrun(processes, *arguments):
-    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
-            str(processes), *map(str, arguments)]  # fmt: skip
-    done = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done
-
-
-def test_two_processes_have_the_gradient_of_one(tmp_path):
-    """Two gloo processes, half of the batch each: gradients and losses of one with all of it."""
-    script = tmp_path / "gradient.py"
-    script.write_text(GRADIENT.format(tests=str(ROOT / "tests")))
-    subprocess.run([sys.executable, script, tmp_path / "one.pt"], check=True, env=ENVIRONMENT)
-    torchrun(2, script, tmp_path / "two.pt")
-    one, two = torch.load(tmp_path / "one.pt"), torch.load(tmp_path / "two.pt")
-    largest = max(float(g.abs().max()) for g in one[0].values())
-    for name, gradient in one[0].items():
-        assert torch.allclose(gradient, two[0][name], rtol=1e-4, atol=1e-6 * largest), name
-    assert two[1:3] == pytest.approx(one[1:3], rel=1e-5)
-    assert torch.allclose(one[3], two[3], rtol=1e-5, equal_nan=True)
-
-
-def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
-    """A batch of 8 among 3 processes is an error that names both."""
-    from diffusion_edu import _parallel
-
-    monkeypatch.setattr(_parallel, "world", lambda: 3)
-    with pytest.raises(ValueError, match="8 cannot be shared evenly by 3 processes"):
-        next(begin()[1])
-
-
-def test_torchrun_trains_from_the_command_line(tmp_path):
-    """torchrun -m diffusion_edu train: one folder, one bar; weights as of one process to 1e-3."""
-    options = ["-m", "diffusion_edu", "train", "--recipe", "digits", "--steps", "4", "--every", "2",
-               "--batch", "8"]  # fmt: skip
-    torchrun(2, *options, "--out", tmp_path / "two")
-    done = subprocess.run([sys.executable, *options, "--out", str(tmp_path / "one")],
-                          env=ENVIRONMENT, capture_output=True, text=True)  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    rows = list(csv.DictReader((tmp_path / "two" / "metrics.csv").open()))
-    assert [row["step"] for row in rows] == ["2", "4"]
-    one, two = (weights(tmp_path / name / "checkpoint.pt", "model") for name in ("one", "two"))
-    assert one.keys() == two.keys()
-    # dropout differs between the processes: only the size of the change must agree
-    change = max(float((one[k] - two[k]).abs().max()) for k in one)
-    assert change < 5e-3
-
-
-# ---- interruptions -------------------------------------------------------------------------------
-
-
-def test_killed_ten_times_equals_uninterrupted(tmp_path):
-    """kill -9 at ten random moments; --resume goes on each time, and the final bits are the same.
-
-    The moments fall while checkpoints, metrics and pictures are written too: with a record every
-    second step nearly all of the time goes into them.
-    """
-    options = ["train", "--recipe", "digits", "--batch", "8", "--every", "2", "--steps", "90"]
-    line = [sys.executable, "-m", "diffusion_edu", *options]
-    subprocess.run([*line, "--out", tmp_path / "whole"], check=True, env=ENVIRONMENT,
-                   capture_output=True)  # fmt: skip
-    folder, moments, steps = tmp_path / "killed", random.Random(0), []
-    kills = 0
-    while kills < 10:
-        begun = (folder / "checkpoint.pt").exists()
-        victim = subprocess.Popen([*line, "--out", folder, *(["--resume"] if begun else [])],
-                                  env=ENVIRONMENT, stderr=subprocess.DEVNULL)  # fmt: skip
-        known = steps[-1] if steps else 0
-        while victim.poll() is None and _step(folder) <= known:
-            time.sleep(0.01)
-        time.sleep(moments.uniform(0, 0.4))
-        victim.send_signal(signal.SIGKILL)
-        assert victim.wait() == -signal.SIGKILL, "it ended before it was killed: more steps"
-        steps.append(_step(folder))
-        kills += 1
-    assert steps == sorted(steps)
-    assert steps[0] > 0
-    assert steps[-1] < 90
-    subprocess.run([*line, "--out", folder, "--resume"], check=True, env=ENVIRONMENT,
-                   capture_output=True)  # fmt: skip
-    for part in ("model", "ema"):
-        assert equal(*(weights(tmp_path / name / "checkpoint.pt", part)
-                       for name in ("whole", "killed")))  # fmt: skip
-    rows = list(csv.DictReader((folder / "metrics.csv").open()))
-    assert [int(row["step"]) for row in rows] == list(range(2, 91, 2))
-
-
-def _step(folder):
-    """Steps in the checkpoint, which must be readable at every moment; 0 before there is one."""
-    path = folder / "checkpoint.pt"
-    return checkpoint.read(path)["step"] if path.exists() else 0
 
 
 # ---- the folder of a run -------------------------------------------------------------------------
