@@ -111,9 +111,14 @@ def _apart(exercise: Exercise) -> Iterator[str]:
         every = [args for w in worlds() for args in calls(spec, w)]
         given = {name: [known(f, args) for args in every] for name, f in forms}
         for a, b in combinations(given, 2):
-            off = [distance(x, y) for x, y in zip(given[a], given[b], strict=True)]
-            if all(d is not None and d <= _needed(spec) for d in off):
-                yield f"{a} and {b} of {spec.name} differ by {max(d or 0 for d in off):.2g} only"
+            off = 0.0
+            for x, y in zip(given[a], given[b], strict=True):
+                apart = distance(x, y)
+                if apart is None or apart > _needed(spec):
+                    break
+                off = max(off, apart)
+            else:
+                yield f"{a} and {b} of {spec.name} differ by {off:.2g} only"
 
 
 def _needed(spec: Graded) -> float:
