@@ -2,6 +2,7 @@
 # make test  set up everything, test tools included, and run the tests   (ARGS="tests/test_forward.py")
 # make widgets7  run the tests of the explorers with ipywidgets 7.7, which Colab has
 # make oldest  run a part of the tests with the oldest versions pyproject.toml admits
+# make coverage  run the tests outside the browser and list the files whose lines they do not all run
 # make site  set up everything and write the lectures as pages, in build/site   (ARGS="DIR --instructor")
 # make bench run the benchmarks and write their table into README.md, ten minutes   (ARGS="sampling unet")
 # make check linters and the type checker
@@ -15,7 +16,7 @@ BIN := .venv/bin
 SOURCES := pyproject.toml constraints.txt
 BROWSER := $(if $(NO_BROWSER),,browser)
 
-.PHONY: lab test widgets7 oldest site bench check mutants browser clean
+.PHONY: lab test widgets7 coverage oldest site bench check mutants browser clean
 
 lab: .venv/.lab
 	$(BIN)/diffusion-edu lab $(if $(NO_BROWSER),--no-browser) $(ARGS)
@@ -35,7 +36,7 @@ widgets7: .venv/.test
 
 # The tests that say what the libraries below us must do; `make test` runs the others.
 OLDEST := $(addprefix tests/test_,$(addsuffix .py,versions forward posterior objectives sampling \
-  metrics data nets pretrained plots viz_images widgets widgets_posterior_playground \
+  metrics data nets pretrained plots viz_images widgets widgets_reverse widgets_posterior_playground \
   widgets_images check grading_single cards)) \
   tests/test_cli.py::test_lab_starts_asks_for_the_token_runs_a_notebook_and_stops \
   tests/test_cli.py::test_every_command_explains_itself \
@@ -53,6 +54,13 @@ oldest: .venv/.oldest
 	.venv/oldest/bin/python -m pip install --disable-pip-version-check --quiet --no-compile -r constraints-oldest.txt
 	.venv/oldest/bin/python -m pip check
 	touch $@
+
+# The workers of pytest, commands and kernels write files of their own, and are put together.
+coverage: .venv/.test
+	rm -rf build/coverage && mkdir -p build/coverage
+	$(BIN)/coverage run -m pytest -m "not browser" -n auto --dist loadfile $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 # Only what changed is executed again: build/site-cache.
 site: .venv/.site

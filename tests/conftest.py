@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -29,6 +29,15 @@ settings.register_profile(
     "few", settings.get_profile("moderate"), max_examples=8, phases=[Phase.explicit, Phase.generate]
 )
 settings.load_profile("moderate")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tiny networks wait for threads more than they compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

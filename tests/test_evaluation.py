@@ -9,16 +9,13 @@ import socket
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from itertools import pairwise
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from tiny_unet import CHAIN, some_images, unet
 from torch import Tensor
 from torch.nn.functional import pad as pad_image
 from typer import Typer
@@ -27,184 +24,16 @@ from typer.testing import CliRunner
 from diffusion_edu import _parallel, nets, schedules
 from diffusion_edu.data import images
 from diffusion_edu.data.images import to_float
-from diffusion_edu.evaluation import commands, statistics
+from diffusion_edu.evaluation import commands
 from diffusion_edu.evaluation import evaluate as module
 from diffusion_edu.evaluation.evaluate import Wanted, evaluate
-from diffusion_edu.evaluation.features import crop, features_for
 from diffusion_edu.evaluation.generate import Sampling
-from diffusion_edu.evaluation.inception import inception_metrics
 from diffusion_edu.evaluation.likelihood import bits_per_dim_of
 from diffusion_edu.evaluation.memorisation import memorisation, nearest
-from diffusion_edu.evaluation.statistics import FeatureStatistics, Moments, gather, summarise
-from diffusion_edu.nets import UNet, UNetConfig
+from diffusion_edu.evaluation.statistics import gather
 from diffusion_edu.objectives import elbo
 
-Draw = Callable[..., Tensor]
-ROOT = Path(nets.__file__).parents[2]
-CONFIG = UNetConfig(
-    image_channels=1, channels=(8, 16), groups=4, attention=(), blocks=1, classes=10, T=20
-)
-CHAIN = schedules.linear(20)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small wait for their threads more than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def unet(**changes: Any) -> UNet:
-    """A tiny U-Net whose output is not zero."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = UNet(replace(CONFIG, **changes))
-        torch.nn.init.normal_(model.conv_out.weight, std=0.1)
-    return model.eval()
-
-
-def some_images(n: int, *shape: int, seed: int = 1) -> Tensor:
-    g = torch.Generator().manual_seed(seed)
-    return torch.randint(256, (n, *shape), dtype=torch.uint8, generator=g)
-
-
-# ---- moments -------------------------------------------------------------------------------------
-
-
-def same(a: Moments, b: Moments) -> bool:
-    return (
-        a.count == b.count
-        and torch.allclose(a.mean, b.mean, rtol=1e-10)
-        and torch.allclose(a.covariance, b.covariance, rtol=1e-8, atol=1e-10)
-    )
-
-
-@given(cuts=st.lists(st.integers(0, 40), max_size=5), offset=st.sampled_from([0.0, 1e6]))
-def test_moments_of_parts_are_moments_of_all(cuts: list[int], offset: float) -> None:
-    """Any way of cutting 40 rows, empty parts too, gives mean and covariance of all of them.
-
-    With means of 1e6 as well, where the difference of two sums of squares has no digit left.
-    """
-    g = torch.Generator().manual_seed(len(cuts))
-    x = torch.randn(40, 3, generator=g, dtype=torch.float64) + offset
-    edges = [0, *sorted(cuts), 40]
-    moments = Moments(3)
-    for low, high in pairwise(edges):
-        moments.update(x[low:high])
-    assert moments.count == 40
-    assert torch.allclose(moments.mean, x.mean(0), rtol=1e-12)
-    wanted = (x - x.mean(0)).T.cov()
-    assert torch.allclose(moments.covariance, wanted, rtol=1e-8, atol=1e-9)
-    assert same(moments, moments.combined())  # a world of one
-
-
-def test_moments_merge_in_any_grouping(randn: Draw) -> None:
-    """(a + b) + c = a + (b + c); what is merged stays as it was."""
-    a, b, c = (Moments.of(randn(n, 4)) for n in (3, 1, 8))
-    left, right = Moments(4), Moments(4)
-    for m in (a, b, c):
-        left.merge(m)
-    b.merge(c)
-    right.merge(a)
-    right.merge(b)
-    assert same(left, right)
-    assert a.count == 3
-
-
-def test_moments_need_two_rows_of_one_size() -> None:
-    """The covariance of one row is NaN; other dimensions are an error."""
-    assert Moments.of(torch.ones(1, 2)).covariance.isnan().all()
-    with pytest.raises(ValueError, match="other must have dimension 2, got 3"):
-        Moments(2).update(torch.ones(5, 3))
-    with pytest.raises(ValueError, match=r"x must have shape \(n, d\), got \(5,\)"):
-        Moments.of(torch.ones(5))
-
-
-def test_statistics_count_and_keep(monkeypatch: pytest.MonkeyPatch, randn: Draw) -> None:
-    """Predictions, labels that came true, and no more than KEEP features, the first."""
-    monkeypatch.setattr(statistics, "KEEP", 5)
-    space = features_for("digits")
-    result = FeatureStatistics.empty(space)
-    assert result.accuracy is None
-    features, logits = randn(8, space.dim).float(), randn(8, 10).float()
-    guess = logits.argmax(1)
-    result.update(features[:3], logits[:3])
-    result.update(features[3:], logits[3:], torch.where(guess[3:] < 5, guess[3:], 0))
-    assert torch.equal(result.predicted, guess.bincount(minlength=10))
-    right = int(((guess[3:] < 5) | (guess[3:] == 0)).sum())
-    assert (result.wanted, result.right) == (5, right)
-    for one in (result, result.combined()):
-        assert torch.equal(one.kept, features[:5])
-        assert one.moments.count == 8
-        assert one.accuracy == right / 5
-
-
-def test_classifier_features_of_digits() -> None:
-    """summarise = the classifier on everything at once; its accuracy is the one in the file."""
-    space, test = features_for("digits"), images.load("digits", "test")
-    parts = zip(test.images.split(50), test.labels.split(50), strict=True)
-    result = summarise(parts, space)
-    features, logits = space(test.images)
-    assert space.name == "classifier features"
-    assert same(result.moments, Moments.of(features))
-    assert torch.equal(result.predicted, logits.argmax(1).bincount(minlength=10))
-    assert result.accuracy == pytest.approx(space.info.accuracy)
-    assert torch.allclose(result.kept, features, atol=1e-5)
-
-
-def test_features_must_be_of_the_data(tmp_path: Path) -> None:
-    """No classifier, or one of other data: the message says which command makes one."""
-    with pytest.raises(ValueError, match="train-classifier --data fashion_mnist, and give its"):
-        features_for("fashion_mnist")
-    with pytest.raises(ValueError, match="Did you mean 'mnist'"):
-        features_for("minst")
-    with pytest.raises(ValueError, match="must be of a classifier for 'mnist', got one for 'dig"):
-        features_for("mnist", weights=features_for("digits").info.path)
-
-
-def test_crop_undoes_padding() -> None:
-    """crop(pad(x)) = x; a crop that leaves nothing is an error."""
-    x = some_images(2, 3, 6, 5)
-    assert torch.equal(crop(pad_image(x, (2,) * 4), 2), x)
-    assert torch.equal(crop(x, 0), x)
-    with pytest.raises(ValueError, match=r"pad must be an int in 0\.\.2, got pad=3"):
-        crop(x, 3)
-
-
-def test_gather_alone_gives_back_the_rows(randn: Draw) -> None:
-    """In a world of one: the same rows, also if there are none."""
-    x = randn(4, 2)
-    assert torch.equal(gather(x), x)
-    assert gather(x[:0]).shape == (0, 2)
-
-
-STREAM = """
-import resource, torch
-from diffusion_edu.evaluation.features import features_for
-from diffusion_edu.evaluation.statistics import summarise
-torch.set_num_threads(1)
-space, peaks, g = features_for("digits"), [], torch.Generator().manual_seed(0)
-def parts():
-    for k in range(200):
-        labels = torch.arange(250) % 10
-        yield torch.randint(256, (250, 1, 8, 8), dtype=torch.uint8, generator=g), labels
-        if k in (19, 199):
-            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-assert summarise(parts(), space).moments.count == 50_000
-print(*peaks)
-"""
-
-
-def test_fifty_thousand_images_take_no_more_memory_than_five_thousand() -> None:
-    """Peak memory of a process of its own grows by less than 10 % after the first 5,000 images."""
-    pytest.importorskip("resource")
-    result = subprocess.run(
-        [sys.executable, "-c", STREAM], capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    early, late = map(int, result.stdout.split())
-    assert late < 1.1 * early
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # ---- copies of training images -------------------------------------------------------------------
@@ -398,7 +227,7 @@ def in_two_processes() -> list[dict[str, Any]]:
         subprocess.Popen(
             [sys.executable, "-c", SHARED, str(Path(__file__).parent)],
             env={**common, "RANK": str(rank)},
-            cwd=ROOT,
+            cwd=Path(__file__).parents[1],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -422,107 +251,6 @@ def test_two_processes_find_what_one_finds() -> None:
     first, second = in_two_processes()
     assert first == numbers(alone)
     assert second == numbers(alone)
-
-
-# ---- Inception -----------------------------------------------------------------------------------
-
-
-class FakeFidelity(types.ModuleType):
-    """Records what it was called with, as torch-fidelity would be."""
-
-    def calculate_metrics(self, **options: Any) -> dict[str, float]:
-        self.options = options
-        names = ("frechet_inception_distance", "kernel_inception_distance_mean")
-        return {**dict.fromkeys(names, 2.5), "kernel_inception_distance_std": 0.5}
-
-
-def test_inception_hands_over_colour_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Grey images become (3, H, W) uint8; the subset fits the smaller side."""
-    fake = FakeFidelity("torch_fidelity")
-    monkeypatch.setitem(sys.modules, "torch_fidelity", fake)
-    grey = some_images(30, 1, 8, 8)
-    found = inception_metrics(grey, some_images(50, 3, 8, 8), weights=__file__)
-    first, second = fake.options["input1"], fake.options["input2"]
-    assert (len(first), len(second)) == (30, 50)
-    assert first[29].shape == (3, 8, 8)
-    assert first[29].dtype == torch.uint8
-    assert torch.equal(first[29][2], grey[29, 0])
-    assert fake.options["kid_subset_size"] == 30
-    assert fake.options["feature_extractor_weights_path"] == __file__
-    assert [fake.options[k] for k in ("fid", "kid", "cuda")] == [True, True, False]
-    assert (found.fid, found.kid, found.kid_error) == (2.5, 2.5, 0.5)
-    assert (found.samples, found.reference) == (30, 50)
-    assert "FID 2.50" in found.line()
-
-
-def test_inception_takes_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The path of a folder goes through as it is."""
-    fake = FakeFidelity("torch_fidelity")
-    monkeypatch.setitem(sys.modules, "torch_fidelity", fake)
-    found = inception_metrics(tmp_path, some_images(5, 3, 8, 8))
-    assert fake.options["input1"] == str(tmp_path)
-    assert fake.options["kid_subset_size"] == 5
-    assert found.samples is None
-
-
-def test_inception_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the package, weights, a folder or colours: what to do."""
-    x = some_images(5, 3, 8, 8)
-    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
-    with pytest.raises(ValueError, match=r'pip install "diffusion_edu\[fid\]"'):
-        inception_metrics(x, x)
-    monkeypatch.setitem(sys.modules, "torch_fidelity", FakeFidelity("torch_fidelity"))
-    with pytest.raises(ValueError, match=r"no file nowhere\.pth"):
-        inception_metrics(x, x, weights="nowhere.pth")
-    with pytest.raises(ValueError, match="samples must be a folder of images or a tensor"):
-        inception_metrics("nowhere", x)
-    with pytest.raises(ValueError, match=r"reference must be \(n, C, H, W\) uint8"):
-        inception_metrics(x, x.float())
-
-
-def test_evaluate_with_inception(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All samples are compared with all training images."""
-    fake = FakeFidelity("torch_fidelity")
-    monkeypatch.setitem(sys.modules, "torch_fidelity", fake)
-    wanted = Wanted(bits=0, neighbours=5, inception=True)
-    report = evaluate(unet(), CHAIN, "digits", Sampling(n=30, steps=2, batch=20), wanted)
-    assert (len(fake.options["input1"]), len(fake.options["input2"])) == (30, 1437)
-    assert report.plain()["inception"]["fid"] == 2.5
-    assert "Inception: FID 2.50" in report.lines()[-2]
-
-
-def test_inception_with_the_real_package() -> None:
-    """torch-fidelity itself, a small extractor in Inception's place: FID by our own formula."""
-    try:
-        import torch_fidelity
-    except (ImportError, RuntimeError) as error:
-        pytest.skip(f"torch-fidelity is not here: {error}")
-    from diffusion_edu.metrics import frechet_distance
-
-    class Mean(torch_fidelity.FeatureExtractorBase):  # type: ignore[misc]
-        def __init__(self, name: str, features_list: list[str], **_: Any) -> None:
-            super().__init__(name, features_list)
-
-        @staticmethod
-        def get_provided_features_list() -> tuple[str, ...]:
-            return ("rows",)
-
-        @staticmethod
-        def get_default_feature_layer_for_metric(metric: str) -> str:
-            return "rows"
-
-        def forward(self, x: Tensor) -> tuple[Tensor]:
-            assert x.dtype == torch.uint8
-            assert x.shape[1] == 3
-            return (x.float().mean((1, 3)) / 50,)
-
-    torch_fidelity.register_feature_extractor("mean-of-rows", Mean)
-    x, y = some_images(60, 1, 8, 8), some_images(70, 1, 8, 8, seed=5) // 2
-    found = inception_metrics(x, y, extractor="mean-of-rows")
-    a, b = (Moments.of(z.float().mean((1, 3)) / 50) for z in (x, y))
-    wanted = frechet_distance(a.mean, a.covariance, b.mean, b.covariance)
-    assert found.fid == pytest.approx(float(wanted), rel=1e-3)
-    assert found.kid > 0
 
 
 # ---- the command ---------------------------------------------------------------------------------
