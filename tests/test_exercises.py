@@ -212,10 +212,11 @@ def test_marks_that_do_not_pair(text, says):
 
 
 def broken(function="q_sample", **changes):
-    """E2 with other attributes of one function."""
+    """E2 with one function and its tests, and other attributes of it."""
     exercise = load("E2")
-    functions = [replace(f, **changes) if f.name == function else f for f in exercise.functions]
-    return replace(exercise, functions=tuple(functions))
+    tests = tuple(t for t in exercise.tests if t.__name__.startswith(f"test_{function}__"))
+    changed = replace(exercise.function(function), **changes)
+    return replace(exercise, functions=(changed,), tests=tests)
 
 
 def mistake(name, wrong):
