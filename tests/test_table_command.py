@@ -6,13 +6,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from diffusion_edu.evaluation import table_run
-from diffusion_edu.evaluation.table import (
-    HAT,
-    PUBLISHED,
-    PUBLISHED_STEPS,
-    Table,
-    published,
-)
+from diffusion_edu.evaluation.table import HAT, PUBLISHED, PUBLISHED_STEPS, Table, published
 from diffusion_edu.evaluation.table_command import table as command
 from diffusion_edu.viz.table import Heat, save_table, table_figure
 

@@ -17,10 +17,7 @@ from torch import Tensor
 from diffusion_edu import toy
 from diffusion_edu.viz.scene import unpack
 from diffusion_edu.widgets import learner
-from diffusion_edu.widgets.metric_bars import (
-    METRICS,
-    SHARES,
-)
+from diffusion_edu.widgets.metric_bars import METRICS, SHARES
 from diffusion_edu.widgets.metric_lab import MetricLab
 
 

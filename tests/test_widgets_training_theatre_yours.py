@@ -12,10 +12,7 @@ from explorers import ask
 from test_widgets_training_theatre import weights
 from torch import Tensor, nn
 
-from diffusion_edu import (
-    loss_simple,
-    q_sample,
-)
+from diffusion_edu import loss_simple, q_sample
 from diffusion_edu.nets import MLP
 from diffusion_edu.widgets import learner
 from diffusion_edu.widgets.training_theatre import PREDICTS, TrainingTheatre
