@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attacks import DENIED, SECRET, SYSCALL, Attack, body, made, says
+from attack import DENIED, SECRET, SYSCALL, Attack, body, made, says
 
 NOT_THERE = "not_implemented"
 
@@ -248,4 +248,4 @@ MUCH = [
         why="only numbers cross",
     ),
 ]
-MORE_ATTACKS = [*PAST_LANDLOCK, *OTHERS, *DEFINITIONS, *MUCH]
+INSIDE = [*PAST_LANDLOCK, *OTHERS, *DEFINITIONS, *MUCH]

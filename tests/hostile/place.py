@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attacks import SECRET, Attack
+from attack import SECRET, Attack
 
 import diffusion_edu
 from diffusion_edu import exercises

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attacks import ATTACKS as FIRST_ATTACKS
-from attacks import Attack
-from attacks_inside import MORE_ATTACKS
+from attack import Attack
+from attacks_cheating import CHEATING
+from attacks_inside import INSIDE
+from attacks_reach import REACHING_OUT
+from attacks_resources import ON_RESOURCES
 from parcels import PARCELS, Parcel
 from place import Arena
 
@@ -28,7 +30,7 @@ from diffusion_edu.grading.servers import MAIN
 from diffusion_edu.grading.submissions import Submission
 
 needs_walls = pytest.mark.skipif(policy().level != "strict", reason="no Landlock or seccomp here")
-ATTACKS = [*FIRST_ATTACKS, *MORE_ATTACKS]
+ATTACKS = [*ON_RESOURCES, *CHEATING, *REACHING_OUT, *INSIDE]
 NAIVE = Path(__file__).with_name("naive.py")
 HONEST = {
     "right": ("", ""),
