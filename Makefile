@@ -21,11 +21,11 @@ BROWSER := $(if $(NO_BROWSER),,browser)
 lab: .venv/.lab
 	$(BIN)/diffusion-edu lab $(if $(NO_BROWSER),--no-browser) $(ARGS)
 
-# A file to a process and one process a core; apart from the rest, browser tests that look at the clock.
+# A file to a process and one process a core; browser tests, some of which look at the clock, last.
 # With ARGS one of the two may have nothing to run, which pytest ends with code 5.
 test: .venv/.test $(BROWSER)
-	$(BIN)/python -m pytest -m "not browser$(if $(NO_BROWSER),, or parallel)" -n auto --dist loadfile $(ARGS) $(NOTHING)
-	$(if $(NO_BROWSER),,$(BIN)/python -m pytest -m "browser and not parallel" -n auto --dist loadfile $(ARGS) $(NOTHING))
+	$(BIN)/python -m pytest -m "not browser" -n auto --dist loadfile $(ARGS) $(NOTHING)
+	$(if $(NO_BROWSER),,$(BIN)/python -m pytest -m browser -n auto --dist loadfile $(ARGS) $(NOTHING))
 
 # Laid over the environment, not into it.
 widgets7: .venv/.test

@@ -27,7 +27,7 @@ from diffusion_edu.exercises.spec import Mistake
 ROOT = Path(__file__).parents[1]
 HANDED_OUT = ROOT / "notebooks" / "exercises"
 KEYS = names()
-SECRETS = ("spring term", "autumn term", "Ünïcode · 3")
+SECRETS = ("spring term", "Ünïcode · 3")
 
 
 def run(*arguments):

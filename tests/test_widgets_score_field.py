@@ -14,7 +14,7 @@ from torch import Tensor
 from diffusion_edu import EmpiricalOracle, MixtureOracle, pretrained, toy
 from diffusion_edu.viz.scene import layer_frame
 from diffusion_edu.widgets import ScoreField, datasets, learner
-from diffusion_edu.widgets.score_maps import CELLS, cells, representatives, thinned
+from diffusion_edu.widgets.score_maps import CELLS, cells, representatives, ride, thinned
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +97,17 @@ def test_rides_end_in_the_data() -> None:
 
 def test_langevin_draws_from_the_noisy_law() -> None:
     """At the noisiest level q(x_t) is nearly N(0, I): 100 steps have mean and spread of it."""
-    ways = []
-    for seed in range(40):
-        explorer = ScoreField("oracle", "gaussians", ride="langevin", steps=100, seed=seed)
-        ways.append(explorer.path[0, 40:])
-    x = torch.stack(ways)
+    explorer = ScoreField("oracle", "gaussians", ride="langevin", steps=100)
+    oracle = MixtureOracle(*toy.gaussians_mixture(), explorer.noise_schedule)
+    how = {name: getattr(explorer, name) for name in ("ride", "steps", "px", "py", "seed")}
+
+    def way(seed: int) -> Tensor:
+        level = explorer.times[0]
+        again = {**how, "seed": seed}
+        return ride(oracle, oracle.score, explorer.noise_schedule, level, again)
+
+    assert torch.allclose(way(explorer.seed), explorer.path[0], atol=1e-5)
+    x = torch.stack([way(seed)[40:] for seed in range(40)])
     # Neighbouring steps are alike: about 6 of 60 count as independent, so 240 draws in all.
     assert x.mean((0, 1)).abs().max() < 5 / 240**0.5
     assert (x.var((0, 1)) - 1).abs().max() < 5 * (2 / 240) ** 0.5

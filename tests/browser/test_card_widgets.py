@@ -15,8 +15,6 @@ from diffusion_edu.lectures.cards import Choice, Curve, Number
 from diffusion_edu.widgets.card_view import fragment
 from diffusion_edu.widgets.page import _DOCUMENT
 
-pytestmark = pytest.mark.parallel
-
 SETUP = """from diffusion_edu.lectures.cards import Choice, Curve, Number
 made = []
 def answer(name, value):

@@ -14,10 +14,6 @@ import nbformat
 import pytest
 from driving import entry, pause, pixels, slider, wait_until
 
-pytestmark = (
-    pytest.mark.parallel
-)  # nothing here looks at the clock but the tour, which allows for it
-
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 LECTURES = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 FIRST_PICTURE = 10.0  # seconds from "run all" to the first picture of the tour, on a quiet machine
