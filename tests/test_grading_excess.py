@@ -17,7 +17,7 @@ from diffusion_edu.grading import reports
 from diffusion_edu.grading.defences import OPEN
 from diffusion_edu.grading.grading import MOST_LINES, Task, grade
 from diffusion_edu.grading.remote import MOST_TEXT
-from diffusion_edu.grading.run import file_name, summary
+from diffusion_edu.grading.run import _summary, file_name
 from diffusion_edu.grading.submissions import MOST_NAME, Submission, find
 from diffusion_edu.grading.tables import _csv
 
@@ -96,7 +96,7 @@ def test_no_cell_is_a_formula(text, written):
 
 def test_every_report_says_that_walls_were_weak(tmp_path):
     row = grade(Task(Submission("ann", "a.py", b"x = 1"), "E2", "s", walls=OPEN))
-    reports.write(summary([row]), exercises.load("E2"), tmp_path)
+    reports.write(_summary([row]), exercises.load("E2"), tmp_path)
     for page in ("class.html", "feedback/ann.html"):
         assert "Level none. WARNING" in (tmp_path / page).read_text()
     assert json.loads((tmp_path / "grades.json").read_text())["level"] == "none"
