@@ -153,15 +153,14 @@ class Notebook:
         self.page.evaluate(f"async () => {{ await {call}; }}" if wait else f"() => {{ {call}; }}")
 
     def player(self, code_cell: int) -> Any:
-        """The player in the output of a code cell, counted from 0, in view, once it has drawn.
+        """The player in the output of a code cell, counted from 0, in view; waits until it has drawn.
 
-        First drawn, then in view: "run all" scrolls to the last cell whenever it gets to it.
+        It draws in view only, and "run all" scrolls to the last cell at some time of its own.
         """
         player = self.page.locator(".jp-CodeCell").nth(code_cell).locator(".dx")
-        picture = player.locator("canvas[data-frame]").first
-        picture.wait_for(state="attached", timeout=60_000)
-        picture.scroll_into_view_if_needed()
-        picture.wait_for()
+        player.wait_for(state="attached", timeout=60_000)
+        player.evaluate("player => player.scrollIntoView({ block: 'nearest' })")
+        player.locator("canvas[data-frame]").first.wait_for(timeout=60_000)
         return player
 
     def add_cell(self, code: str) -> None:
