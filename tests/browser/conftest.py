@@ -153,7 +153,7 @@ class Notebook:
         self.page.evaluate(f"async () => {{ await {call}; }}" if wait else f"() => {{ {call}; }}")
 
     def player(self, code_cell: int) -> Any:
-        """The player in the output of a code cell, counted from 0, in view; waits until it has drawn.
+        """The player in the output of a code cell, counted from 0; in view, and drawn.
 
         It draws in view only, and "run all" scrolls to the last cell at some time of its own.
         """
