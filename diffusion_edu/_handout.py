@@ -66,7 +66,7 @@ def hand_out(files: dict[str, bytes], target: Path, replace: Callable[[list[str]
             _renew(target / name, new, known[name], taken, done)
             record[name] = sorted({*known[name], _sum(new), said(name, new)})
     finally:  # what was done before Ctrl-C is known next time
-        _write(target / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+        write_atomically(target / RECORD, (json.dumps(record, indent=1) + "\n").encode())
     return f"{target}: {_summary(done)}"
 
 
@@ -77,15 +77,15 @@ def _renew(
     fate = _fate(path, new, known)
     if fate is _Fate.offer and not taken:
         place = _place(path, "new", {*known, _sum(new)})
-        _write(place, new)
+        write_atomically(place, new)
         done["beside"].append(place.name)
     elif fate is _Fate.offer:
         mine = _place(path, "mine", ())
         path.rename(mine)
-        _write(path, new)
+        write_atomically(path, new)
         done["mine"].append(mine.name)
     elif fate is not _Fate.nothing:
-        _write(path, new)
+        write_atomically(path, new)
         done["copied" if fate is _Fate.copy else "updated"].append(path.name)
 
 
@@ -146,10 +146,6 @@ def _read(path: Path) -> Record:
         return {str(name): [str(s) for s in sums] for name, sums in record.items()}
     except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return {}
-
-
-def _write(path: Path, data: bytes) -> None:
-    write_atomically(path, lambda file: file.write(data))
 
 
 def _summary(done: dict[str, list[str]]) -> str:

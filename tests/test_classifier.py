@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,13 +36,7 @@ from diffusion_edu.evaluation.commands import train_classifier as command
 TINY = ClassifierRecipe("digits", (1, 8, 8), stem=4, widths=(8, 12), epochs=3, batch=32, shift=1)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small wait for their threads more than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def some_images(n: int, *shape: int) -> Tensor:

@@ -117,7 +117,7 @@ class Learner:
 
     def stopped_lab(self, answer, writes, late):
         """Ctrl-C before or after a write, the record's included."""
-        before, left, write = self.theirs(), [writes], _handout._write
+        before, left, write = self.theirs(), [writes], _handout.write_atomically
 
         def counted(path, data):
             left[0] -= 1
@@ -127,7 +127,7 @@ class Learner:
                 raise KeyboardInterrupt
 
         with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-            patch.setattr(_handout, "_write", counted)
+            patch.setattr(_handout, "write_atomically", counted)
             hand_out(self.upstream, self.folder, lambda names: answer)
         self.stopped = True
         assert not before - Counter(contents(self.folder).values())

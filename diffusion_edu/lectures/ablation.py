@@ -18,6 +18,7 @@ from .._checks import check_choice, check_count
 from ..gaussian import standard_normal
 from ..metrics import sliced_wasserstein2
 from ..nets import EMA, MLP
+from ..nets.switches import seeded
 from ..objectives import Sigma2, elbo, loss_simple, loss_vlb
 from ..prediction import Kind, Model
 from ..sampling import Variance, sample
@@ -62,8 +63,7 @@ class Several(nn.Module):
         check_count(seeds, 1, None, "seeds")
         nets = []
         for seed in range(seeds):
-            with torch.random.fork_rng(devices=[]):  # layers draw from the global generator
-                torch.manual_seed(seed)
+            with seeded(seed):
                 nets.append(make())
         stacked, _ = stack_module_state(nets)
         self.names, self.seeds = list(stacked), seeds

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..data.loader import Points
 from ..nets import EMA, AsEps
+from ..nets.switches import seeded
 from ..objectives import loss_simple
 from ..prediction import Kind, Model
 from ..schedules import Schedule
@@ -73,8 +74,7 @@ class Plan:
         if self.net is None:
             return self.recipe.network()
         schedule = self.recipe.network()[1]
-        with torch.random.fork_rng(devices=[]):  # as the recipe does: layers draw from this one
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):  # as the recipe does
             made = _checked(self.net)
         return made if self.predicts == "eps" else AsEps(made, self.predicts, schedule), schedule
 
