@@ -153,11 +153,11 @@ class Notebook:
         self.page.evaluate(f"async () => {{ await {call}; }}" if wait else f"() => {{ {call}; }}")
 
     def player(self, code_cell: int) -> Any:
-        """The player in the output of a code cell, counted from 0; in view, and drawn.
+        """The (first) player in the output of a code cell, counted from 0; in view, and drawn.
 
         It draws in view only, and "run all" scrolls to the last cell at some time of its own.
         """
-        player = self.page.locator(".jp-CodeCell").nth(code_cell).locator(".dx")
+        player = self.page.locator(".jp-CodeCell").nth(code_cell).locator(".dx").first
         player.wait_for(state="attached", timeout=60_000)
         player.evaluate("player => player.scrollIntoView({ block: 'nearest' })")
         player.locator("canvas[data-frame]").first.wait_for(timeout=60_000)
