@@ -29,6 +29,12 @@ __all__ = [
     "student_source",
 ]
 
+HAND_IN = """
+
+**Needs** the package `diffusion_edu` with its extra `lab`, in the Python that runs this notebook.
+**To hand in**, save the notebook and give in this one file. At grading it is read, not run: only
+imports, functions, classes and plain constants count, and your functions are called with other
+numbers too. So keep their names, and put what they need into functions."""
 BEGIN, END, STUDENT = "# BEGIN SOLUTION", "# END SOLUTION", "# STUDENT:"
 
 
@@ -91,8 +97,10 @@ def notebook(text: str, key: str) -> Any:
 
 
 def student_notebook(key: str) -> str:
-    """The text of the file that students get."""
-    return written(notebook(student_source(source(key), key), key))
+    """The text of the file that students get: the first cell also says how to hand it in."""
+    made = notebook(student_source(source(key), key), key)
+    made.cells[0].source += HAND_IN
+    return written(made)
 
 
 def build(keys: list[str], folder: Path, instructor: Path | None = None) -> list[Path]:
