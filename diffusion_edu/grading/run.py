@@ -118,8 +118,10 @@ def _here(tasks: Sequence[Task], jobs: int) -> Generator[tuple[Task, Row], None,
         futures: dict[Future[Row], Task] = {pool.submit(_guarded, t): t for t in tasks}
         for future in as_completed(futures):
             yield futures[future], future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)  # who pressed Ctrl-C is told so at once
+        raise
+    pool.shutdown()
 
 
 def _quiet() -> None:
