@@ -234,10 +234,16 @@ def test_canvas_and_moodle_find_their_students(graded):
             line = sheet[f"Participant {2000 + int(row['id'][-3:])}"]
             assert (line["Full name"], float(line["Grade"])) == (row["id"], row["score"])
             right = row["score"] == row["max_score"]
-            assert (line["Feedback comments"] == "all tests passed") == right
+            comments = line["Feedback comments"]
+            assert (comments == "all tests passed") == right
+            for function, _, name in (m.partition(":") for m in graded.truth[row["id"]].mistakes):
+                mistake = exercises.load("E2").function(function).named[name]
+                assert f"{function}: {mistake.hint}" in comments
+                kinds["mistake"] += 1
             kinds["moodle"] += 1
     assert kinds["canvas"] > 1
     assert kinds["moodle"] > 1
+    assert kinds["mistake"] > 1
 
 
 def test_junit_is_xml(graded):

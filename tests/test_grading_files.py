@@ -85,6 +85,7 @@ def test_the_number_of_a_cell_counts_all_cells():
     code = read(nb(("markdown", "# x"), "x = 1", "", "def g(:", DEF), "a.ipynb")
     assert code.kept == [(2, "x = 1"), (5, DEF)]
     assert code.problems == ["cell 4 cannot be read (SyntaxError, line 1: invalid syntax)"]
+    assert code.lost == {"g": code.problems[0]}
     script = read(b"x = 1\n# %%\ndef f(:\n# %% [markdown]\n# # y\n# %%\ny = 2\n", "a.py")
     assert script.kept == [(1, "x = 1"), (4, "y = 2")]
     assert script.problems == ["cell 2 cannot be read (SyntaxError, line 2: invalid syntax)"]

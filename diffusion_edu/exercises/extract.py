@@ -22,6 +22,7 @@ MOST_BYTES = 20 << 20
 MOST_CODE = 1 << 19  # characters of all cells: the grader itself parses them
 TRANSPARENT = ("%%time", "%%timeit", "%%capture", "%%prun")  # magics whose cell is still code
 _one_at_a_time = threading.Lock()
+HEAD = re.compile(r"^def[ \t]+(\w+)", re.MULTILINE)
 CONFLICT = re.compile(r"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
 
 
@@ -38,6 +39,7 @@ class Code:
         ignored: number of statements that were left out.
         assigned: names that ignored statements would have set.
         problems: what could not be read, with the cell's number.
+        lost: for functions in cells that could not be read, which problem it was.
         notes: what looks strange but costs nothing.
     """
 
@@ -45,6 +47,7 @@ class Code:
     ignored: int = 0
     assigned: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    lost: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -135,7 +138,9 @@ def _read_cell(number: int, source: str, code: Code) -> None:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         what = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else error
         kind = "merge conflict" if CONFLICT.search(source) else type(error).__name__
-        code.problems.append(f"cell {number} cannot be read ({kind}, {what})")
+        problem = f"cell {number} cannot be read ({kind}, {what})"
+        code.problems.append(problem)
+        code.lost.update(dict.fromkeys(HEAD.findall(source), problem))
         return
     for node in tree.body:
         if _is_kept(node):

@@ -78,7 +78,7 @@ def grade(
 
     * `diffusion-edu grade submissions.zip --exercise E2 --secret "our course"`
 
-    * `diffusion-edu grade class/ -e E2 --out e2 --resume --canvas`
+    * `diffusion-edu grade class/ -e E2 --secret "our course" --out e2 --resume --canvas`
     """
     from . import reports
     from .submissions import find
@@ -116,7 +116,8 @@ def _say_walls(require: str, cluster: str | None) -> None:
 def _say_secret(secret: str) -> None:
     if not secret:
         typer.secho(
-            "no --secret: the hidden cases are those that everybody can compute",
+            "no --secret: students can compute the hidden cases too; take any text that they do "
+            "not know, and the same one every time",
             fg="yellow",
             err=True,
         )
@@ -146,7 +147,9 @@ def _grade_with_progress(
         except KeyboardInterrupt as stop:
             bar.close()
             typer.secho(
-                f"stopped; {bar.n} of {len(tasks)} are kept in {out}: go on with --resume", err=True
+                f"stopped; {bar.n} of {len(tasks)} are kept in {out}: go on with --resume "
+                "(those being graded now may take some seconds to end)",
+                err=True,
             )
             raise typer.Exit(130) from stop
         except (ImportError, PermissionError) as error:
@@ -243,7 +246,11 @@ def _new_exercise(
             typer.echo(f"wrote {path}")
     except (ValueError, FileExistsError, PermissionError) as error:
         raise _fail(str(error)) from error
-    typer.echo(f"next: fill them in, then `diffusion-edu exercise verify {key.upper()}`")
+    key = key.upper()
+    typer.echo(
+        f"next: fill them in, then `diffusion-edu exercise verify {key}` and `... build {key}`"
+    )
+    typer.echo(f'check("{key}") works where this folder is: students need a package that has it')
     if checkout() is None:
         typer.echo("keep a copy, or work in a checkout: the next installation will not have them")
 
@@ -259,6 +266,7 @@ def gradescope_zip(
     from .gradescope import build_zip
 
     spec = _load(exercise)
+    _say_secret(secret)
     path = out or Path(f"{spec.key}_gradescope.zip")
     build_zip(spec.key, secret, path)
     typer.echo(f"wrote {path}: upload it as the autograder of a programming assignment")

@@ -74,8 +74,16 @@ def _graded(task: Task, walls: Policy, code: Code) -> dict[str, Any]:
         results = judge(exercise, remote, secret=task.secret)
     finally:
         remote.close()
+    _say_why_missing(results, code.lost)
     code.problems += [f"cell {cell}: {text}" for cell, text in remote.problems]
     return _row(task, walls.level, "graded", "", results, code)
+
+
+def _say_why_missing(results: list[Result], lost: dict[str, str]) -> None:
+    """A function that is not defined may have been written, in a cell that cannot be read."""
+    for r in results:
+        if r.status == "not_implemented" and r.message.endswith("is not defined"):
+            r.message += f": {lost[r.function]}"[:MOST_TEXT] if r.function in lost else ""
 
 
 def _ungradable(task: Task, walls: Policy, reason: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ STATUS = {
     "not_implemented": ("not written", "none"),
     "ungradable": ("not read", "none"),
 }
+BROKEN = ("error", "timeout", "memory")
 
 
 def student_page(row: Row, exercise: Exercise) -> str:
@@ -90,8 +91,11 @@ def _by_function(rows: Sequence[Row], exercise: Exercise) -> list[dict[str, Any]
     for f in exercise.functions:
         own = [[t for t in r["tests"] if t["function"] == f.name] for r in rows]
         right = sum(all(t["status"] == "passed" for t in tests) for tests in own)
+        broken = sum(any(t["status"] in BROKEN for t in tests) for tests in own)
         empty = sum(any(t["status"] == "not_implemented" for t in tests) for tests in own)
-        table.append({"name": f.name, "right": right, "empty": empty, "of": len(own)})
+        wrong = len(own) - right - broken - empty
+        counts = {"right": right, "wrong": wrong, "broken": broken, "empty": empty}
+        table.append({"name": f.name, "of": len(own), **counts})
     return table
 
 

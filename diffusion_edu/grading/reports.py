@@ -14,6 +14,8 @@ from .tables import as_json, canvas_csv, grades_csv, gradescope, junit_xml, mood
 
 __all__ = ["write"]
 
+FOLDERS = ("feedback", "gradescope")
+
 
 def write(
     report: dict[str, Any],
@@ -25,7 +27,7 @@ def write(
     """Write grades.json, grades.csv, junit.xml, class.html, feedback/ and gradescope/.
 
     Returns:
-        The files at the top, without those of single students.
+        The files at the top, and the folders of those of single students.
     """
     rows = report["submissions"]
     level = report["level"]
@@ -38,14 +40,14 @@ def write(
     if canvas:
         texts["canvas.csv"] = canvas_csv(rows, exercise)
     if moodle:
-        texts["moodle.csv"] = moodle_csv(rows)
+        texts["moodle.csv"] = moodle_csv(rows, exercise)
     for row in rows:
         name = file_name(row["id"])
-        _write(out / "feedback" / f"{name}.html", student_page(row, exercise))
-        _write(out / "gradescope" / f"{name}.json", as_json(gradescope(row)))
+        _write(out / FOLDERS[0] / f"{name}.html", student_page(row, exercise))
+        _write(out / FOLDERS[1] / f"{name}.json", as_json(gradescope(row)))
     for name, text in texts.items():
         _write(out / name, text)
-    return [out / name for name in texts]
+    return [out / name for name in (*texts, *FOLDERS)]
 
 
 def _write(path: Path, text: str) -> None:

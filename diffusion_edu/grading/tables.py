@@ -69,15 +69,25 @@ def canvas_csv(rows: Sequence[Row], exercise: Exercise) -> str:
     return _csv(lines)
 
 
-def moodle_csv(rows: Sequence[Row]) -> str:
+def moodle_csv(rows: Sequence[Row], exercise: Exercise) -> str:
     """What Moodle's grading worksheet imports; students are found by their identifier."""
     lines: list[list[Any]] = [["Identifier", "Full name", "Grade", "Feedback comments"]]
     for r in rows:
         identifier = f"Participant {r['platform_id']}" if r["platform_id"] else ""
-        wrong = [f"{t['name']}: {t['message']}" for t in r["tests"] if t["status"] != "passed"]
-        feedback = r["reason"] or "; ".join(wrong) or "all tests passed"
+        feedback = r["reason"] or "; ".join(_comments(r, exercise)) or "all tests passed"
         lines.append([identifier, r["id"], f"{r['score']:g}", feedback])
     return _csv(lines)
+
+
+def _comments(row: Row, exercise: Exercise) -> list[str]:
+    """A sentence for each function that is wrong: its mistake's, or what its first test says."""
+    said: dict[str, str] = {}
+    for t in row["tests"]:
+        if t["status"] != "passed":
+            known = exercise.function(t["function"]).named.get(t["mistake"])
+            hint = f"{known.hint} Read again: lecture {known.lecture}." if known else t["message"]
+            said.setdefault(t["function"], f"{t['function']}: {hint}")
+    return list(said.values())
 
 
 def _csv(lines: list[list[Any]]) -> str:
