@@ -39,7 +39,7 @@ def command(arguments: Sequence[str], to: Path | None = None, force: bool = Fals
     which Jupyter refuses by default, --allow-root is added: containers run as root.
 
     Args:
-        arguments: NOTEBOOK, if any, then options of Jupyter.
+        arguments: NOTEBOOK, if any, and options of Jupyter.
         to, force: see ``tour``, whose copies are made unless there is a NOTEBOOK and no ``to``.
 
     Raises:
@@ -47,7 +47,7 @@ def command(arguments: Sequence[str], to: Path | None = None, force: bool = Fals
             Jupyter switches a safeguard off (see ``_safeguards``).
     """
     rest = list(arguments)
-    named = Path(rest.pop(0)) if rest and not rest[0].startswith("-") else None
+    named = _taken_from(rest)
     given = checked(rest)
     if named and to:
         tour(to, force)  # the copies too, whatever is opened
@@ -62,6 +62,15 @@ def command(arguments: Sequence[str], to: Path | None = None, force: bool = Fals
     if hasattr(os, "geteuid") and os.geteuid() == 0 and "--allow-root" not in given:
         line.append("--allow-root")
     return line + rest
+
+
+def _taken_from(rest: list[str]) -> Path | None:
+    """The notebook among arguments, taken out: the first of them, or a file at the end."""
+    if rest and not rest[0].startswith("-"):
+        return Path(rest.pop(0))
+    if rest and rest[-1].endswith(".ipynb") and Path(rest[-1]).is_file():
+        return Path(rest.pop())
+    return None
 
 
 def tour(to: Path | None = None, force: bool = False) -> Path:

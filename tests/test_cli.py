@@ -203,6 +203,7 @@ def test_lab_passes_options_through(notebook):
     assert ("--allow-root" in line) == (os.geteuid() == 0)
     assert not any("token" in word or "password" in word for word in line)
     assert "--ServerApp.ip=127.0.0.1" not in _lab.command([str(notebook), "--ip=0.0.0.0"])
+    assert _lab.command(["--no-browser", "--port", "8899", str(notebook)]) == line
 
 
 def test_lab_opens_the_tour_of_the_checkout_or_a_copy(notebook, tmp_path, monkeypatch, capsys):
