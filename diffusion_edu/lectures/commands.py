@@ -87,7 +87,8 @@ def _write_paper_map(
 @lectures_app.command("site")
 def _site(
     out: Annotated[
-        Path | None, typer.Argument(help="Folder of the site. [default: build/site]")
+        Path | None,
+        typer.Argument(help="Folder of the site. [default: build/site of a checkout, else ./site]"),
     ] = None,
     instructor: Annotated[
         bool, typer.Option("--instructor", help="With answers to the questions.")
@@ -99,14 +100,15 @@ def _site(
 ) -> None:
     """Write the lectures as pages that need no server, no kernel and no network.
 
-    Notebooks are executed, each in its own kernel; a second run executes only what changed. A cell
+    Notebooks are executed, each in its own kernel, in some minutes; a second run executes only what
+    changed. What it needs for that lies beside the site, in site-cache; copy the site alone. A cell
     that fails or warns, and a formula that cannot be shown, end it, named.
 
     Examples:
 
     * `diffusion-edu lectures site`
 
-    * `diffusion-edu lectures site /media/stick/lectures --instructor`
+    * `diffusion-edu lectures site for_me/site --instructor`
     """
     from .site import build_site
 
