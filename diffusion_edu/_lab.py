@@ -19,6 +19,11 @@ __all__ = ["command", "start", "tour"]
 TOUR = "00_tour.ipynb"
 COPY = "diffusion_edu_notebooks"
 PACKAGED = Path(__file__).parent / "_notebooks"
+# JupyterLab's questions about news and updates lie over the first notebook, and ask a network.
+QUIET = {
+    "--LabApp.news_url": "None",
+    "--LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+}
 
 
 def start(arguments: Sequence[str], to: Path | None = None, force: bool = False) -> None:
@@ -36,7 +41,8 @@ def command(arguments: Sequence[str], to: Path | None = None, force: bool = Fals
     """The command line of ``jupyter lab``: [NOTEBOOK] and options, plus safe defaults.
 
     Listens on 127.0.0.1 unless told otherwise; the token is Jupyter's own random one. As root,
-    which Jupyter refuses by default, --allow-root is added: containers run as root.
+    which Jupyter refuses by default, --allow-root is added: containers run as root. No news and
+    no search for updates, unless told otherwise.
 
     Args:
         arguments: NOTEBOOK, if any, and options of Jupyter.
@@ -61,6 +67,7 @@ def command(arguments: Sequence[str], to: Path | None = None, force: bool = Fals
         line.append("--ServerApp.ip=127.0.0.1")
     if hasattr(os, "geteuid") and os.geteuid() == 0 and "--allow-root" not in given:
         line.append("--allow-root")
+    line += [f"{key}={value}" for key, value in QUIET.items() if key not in given]
     return line + rest
 
 
