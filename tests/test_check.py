@@ -127,7 +127,10 @@ SAYS = {
     "memory": ("raise MemoryError", "it ran out of memory"),
     "no arguments": ("return q_sample()", "it raised TypeError: q_sample() missing 4 required"),
     "recursion": ("return q_sample(x0, t, eps, sch)", "it raised RecursionError: maximum rec"),
-    "not written": ('raise NotImplementedError("E2 q_sample")', "  --  q_sample: values\n"),
+    "not written": (
+        'raise NotImplementedError("E2 q_sample")',
+        "  --  q_sample: values (not written, or its cell was not run)\n",
+    ),
     "in place": (
         f"{BAR}\n    x0 *= bar.sqrt()\n    x0 += (1 - bar).sqrt() * eps\n    return x0",
         "afterwards an argument is not what it should be: was it edited in place?",

@@ -23,6 +23,7 @@ __all__ = ["PATIENCE", "WIDE", "check", "comparisons", "report"]
 
 PATIENCE = 0.3  # seconds that a call may take in a notebook; right answers take a few milliseconds
 MARKS = {"passed": "ok", "not_implemented": "--", "failed": "XX"}
+UNWRITTEN = " (not written, or its cell was not run)"
 WIDE = 96  # columns of the report
 
 
@@ -78,7 +79,8 @@ def report(exercise: Exercise, results: list[Result]) -> str:
     lines = [f"{exercise.key} \u00b7 {exercise.title}"]
     hinted: set[str] = set()
     for r in results:
-        lines.append(f"  {MARKS.get(r.status, 'XX')}  {r.name}")
+        empty = UNWRITTEN if r.status == "not_implemented" else ""
+        lines.append(f"  {MARKS.get(r.status, 'XX')}  {r.name}{empty}")
         if r.status not in ("passed", "not_implemented"):
             lines += _wrapped(r.message)
         if r.mistake is not None and r.function not in hinted:
