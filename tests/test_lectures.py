@@ -18,11 +18,13 @@ pytest.importorskip("jupytext")
 
 import diffusion_edu.exercises as exercises
 from diffusion_edu import widgets
+from diffusion_edu.exercises import build as exercises_build
 from diffusion_edu.lectures.build import lecture_notebook, source
 from diffusion_edu.lectures.cards import cards_of
 from diffusion_edu.lectures.syllabus import SYLLABUS, Lecture
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+HANDED_OUT = sorted(NOTEBOOKS.glob("*.ipynb")) + sorted(NOTEBOOKS.glob("exercises/*.ipynb"))
 EXPLORERS = {name for name in widgets.__all__ if name != "Explorer"}
 DRAWING = {"matplotlib", "ipywidgets", "anywidget", "pylab", "seaborn", "plotly", "IPython"}
 TAGS = re.compile(r"colab|answer|notation|hide-input|cover|covers-[a-z0-9-]+")
@@ -183,6 +185,31 @@ def test_the_footer_has_the_symbols(one: Lecture) -> None:
     assert footers[0] is text_of(one)[-1]
     assert "| symbol | in code | meaning |" in footers[0].source
     assert len(footers[0].source.splitlines()) >= 8
+
+
+def links_of(text: str) -> set[str]:
+    """The files that a text in Markdown links to; not the addresses."""
+    return set(re.findall(r"\]\((?!https?:|#)([^)#]+)", text))
+
+
+@EVERY
+def test_a_lecture_ends_with_what_comes_next(one: Lecture) -> None:
+    """Its exercise and the lecture that follows; under the title its exercise too."""
+    last = "".join(cell.source for cell in text_of(one)[-2:])
+    wanted = {f"{next_one.name}.ipynb" for next_one in SYLLABUS[SYLLABUS.index(one) + 1 :][:1]}
+    if one.exercise:
+        file = f"exercises/{exercises_build.file_name(exercises.load(one.exercise))}"
+        wanted.add(file)
+        assert file in links_of(text_of(one)[0].source)
+    assert wanted <= links_of(last)
+
+
+@pytest.mark.parametrize("path", HANDED_OUT, ids=lambda path: path.stem)
+def test_links_of_what_is_handed_out_lead_to_what_is_handed_out(path: Path) -> None:
+    cells = nbformat.read(path, as_version=nbformat.NO_CONVERT).cells
+    links = links_of("\n".join(cell.source for cell in cells if cell.cell_type == "markdown"))
+    assert links
+    assert {(path.parent / link).resolve() for link in links} <= set(HANDED_OUT)
 
 
 def pointed_at() -> set[tuple[str, str]]:

@@ -1,8 +1,8 @@
 """Notebooks of the lectures, made from their percent sources.
 
 A source (``notebooks/source/02_jump_to_any_t.py``) holds what the lecture says. What is the same in
-all is added here: the line under the title, the set-up for Colab, the notation table. Cells tagged
-``answer`` (to the "think" questions) are kept for instructors only.
+all is added here: the line under the title, the set-up for Colab, the notation table, and what
+comes next. Cells tagged ``answer`` (to the "think" questions) are kept for instructors only.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def lecture_notebook(one: Lecture, text: str, instructor: bool = False) -> Any:
     cells[0].source = _with_line(cells[0].source, one)
     for cell in cells:
         if "notation" in _tags(cell):
-            cell.source = _footer(cell.source)
+            cell.source = _footer(cell.source, one)
     cells.insert(1, nbformat.v4.new_code_cell(COLAB, metadata={"tags": ["colab"]}))
     return tidied(made, cells, f"l{one.number}", "Python 3 (ipykernel)")
 
@@ -86,17 +86,31 @@ def _with_line(text: str, one: Lecture) -> str:
         links = [f"[{n}]({lecture(n).name}.ipynb)" for n in one.needs]
         facts.append("after lecture " + " and ".join(links))
     if one.exercise:
-        facts.append(f"exercise {one.exercise}")
+        facts.append(f"exercise {_exercise(one)}")
     page = f"https://colab.research.google.com/github/{REPOSITORY}/blob/main/notebooks"
     facts.append(f"[open in Colab]({page}/{one.name}.ipynb)")
     return f"{title}\n\n*{' · '.join(facts)}*\n{rest}"
 
 
-def _footer(text: str) -> str:
+def _exercise(one: Lecture) -> str:
+    """A link to the exercise of a lecture."""
+    (path,) = (folder() / "exercises").glob(f"{one.exercise}_*.ipynb")
+    return f"[{one.exercise}](exercises/{path.name})"
+
+
+def _next(one: Lecture) -> str:
+    """What to do after a lecture: its exercise, the lecture that follows."""
+    steps = [f"exercise {_exercise(one)}"] if one.exercise else []
+    if after := SYLLABUS[SYLLABUS.index(one) + 1 :]:
+        steps.append(f"lecture [{after[0].number} {after[0].title}]({after[0].name}.ipynb)")
+    return f"**Next:** {', then '.join(steps)}."
+
+
+def _footer(text: str, one: Lecture) -> str:
     names = [
         name for line in text.splitlines() if not line.startswith("#") for name in line.split()
     ]
-    return footer(names) + "\n\n*Text: CC BY 4.0. Code: MIT.*"
+    return footer(names) + f"\n\n{_next(one)}" + "\n\n*Text: CC BY 4.0. Code: MIT.*"
 
 
 def build(

@@ -32,7 +32,7 @@ forward
 # Things to try:
 #
 # - Choose other data. Can you still tell the sets apart halfway? At the end?
-# - Make **steps T** small, or the steps of noise stronger. When does the cloud look finished?
+# - Make **steps T** small, or the steps stronger (**beta_T**). When does the cloud look finished?
 # - The colours only remember in which quarter of the plane a point began.
 
 # %% [markdown]

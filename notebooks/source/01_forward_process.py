@@ -431,8 +431,8 @@ agree(twice, 1 + 2 * 0.16**0.5, tol=4 * error, what="variance if data and noise 
 # %% [markdown]
 # ## Checkpoint
 #
-# Exercise E1, *One step of noise at a time* (`exercises/E1_one_step_of_noise_at_a_time.ipynb`),
-# asks for the schedule, the step, the chain and the variance. Two of them you have on this page:
+# Exercise [E1](exercises/E1_one_step_of_noise_at_a_time.ipynb) asks for the schedule, the step, the
+# chain and the variance, and has a bug to find. The step was checked above; here is the variance:
 
 # %%
 de.check(chain_variance)

@@ -487,8 +487,8 @@ agree(found, share, tol=4 / 200_000**0.5, what=f"correlation {found:.3f}, off by
 # %% [markdown]
 # ## Checkpoint
 #
-# Exercise E2, *Jump to any t* (`exercises/E2_jump_to_any_t.ipynb`), has five functions. Three you
-# have on this page; the ratio and a bug to find are left:
+# Exercise [E2](exercises/E2_jump_to_any_t.ipynb) has five functions. Three you have on this page;
+# the ratio and a bug to find are left:
 
 # %%
 de.check("E2")

@@ -873,7 +873,7 @@ de.EtaStepsLab(step=ddim_step, eta=0.5)
 # **Think.** You have time for ten calls of the network. Would you rather take ten steps with one
 # network, or five steps with a network twice as large?
 #
-# Now exercise E7 (`exercises/E7_fewer_steps_less_noise.ipynb`): levels, noise scale, step, sampler,
+# Now exercise [E7](exercises/E7_fewer_steps_less_noise.ipynb): levels, noise scale, step, sampler,
 # and two bugs to find.
 
 # %% [markdown] tags=["answer"]

@@ -551,7 +551,7 @@ de.InvertAndMix(slerp=slerp)
 # **Think.** Latents found in 20 steps are too short (see above). What do they decode to *in 200
 # steps*? Guess, then measure: give the two lines of the cell under "Round trip" different numbers.
 #
-# Now exercise E8 (`exercises/E8_there_and_back_again.ipynb`): one step up, inversion, slerp, a
+# Now exercise [E8](exercises/E8_there_and_back_again.ipynb): one step up, inversion, slerp, a
 # path, and a bug to find.
 
 # %% [markdown] tags=["answer"]

@@ -4,11 +4,13 @@
 # Diffusion destroys data slowly: every step shrinks them a little and adds a little noise. Here you write that step,
 # walk the whole chain, and see why the variance does not run away.
 #
-# **Belongs to** lecture 01. **Takes** about 40 minutes.
+# **Belongs to** [lecture 01](../01_forward_process.ipynb). **Takes** about 40 minutes.
 #
 # Every function is called with plain tensors and numbers. Tables such as `beta` have `T + 1` entries and are indexed by
 # t itself: `beta[0] = 0` belongs to clean data, `beta[1]` to the first step. Noise is always passed in; draw none
-# yourself. Fill in the functions, run the cell below each, and read what it says.
+# yourself.
+#
+# Fill in a function, run its cell, then the check below it, and read what that says.
 
 # %%
 import torch
@@ -168,6 +170,8 @@ plt.show()
 
 # %% [markdown]
 # ## All together
+#
+# When every line says ok, go on with [lecture 02, *Jump to any t*](../02_jump_to_any_t.ipynb).
 
 # %%
 check("E1")

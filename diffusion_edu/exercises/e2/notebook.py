@@ -4,11 +4,13 @@
 # The forward process adds a little noise at every step. Because all steps are Gaussian, t of them merge into one: you
 # can jump from the data to any noise level. Here you write that jump.
 #
-# **Belongs to** lecture 02. **Takes** about 40 minutes.
+# **Belongs to** [lecture 02](../02_jump_to_any_t.ipynb). **Takes** about 40 minutes.
 #
 # Every function is called with plain tensors. Tables such as `beta` have `T + 1` entries and are indexed by t itself:
 # `beta[0] = 0` belongs to clean data. `sch` has the fields `beta`, `alpha`, `alpha_bar` (tables) and `T`. Noise is
-# always passed in; draw none yourself. Fill in the functions, run the cell below each, and read what it says.
+# always passed in; draw none yourself.
+#
+# Fill in a function, run its cell, then the check below it, and read what that says.
 
 # %%
 import math
@@ -137,6 +139,8 @@ check(chain_tables)
 
 # %% [markdown]
 # ## All together
+#
+# When every line says ok, go on with [lecture 03, *One step back, by Bayes' rule*](../03_posterior.ipynb).
 
 # %%
 check("E2")

@@ -4,12 +4,14 @@
 # A step back from $x_t$ is unknown: many $x_{t-1}$ could have led there. If $x_0$ is known as well, Bayes' rule gives
 # the answer, and it is a Gaussian. Every diffusion model is trained to copy this step back. Here you write it.
 #
-# **Belongs to** lecture 03. **Takes** about 60 minutes.
+# **Belongs to** [lecture 03](../03_posterior.ipynb). **Takes** about 60 minutes.
 #
 # Every function is called with plain tensors. `x0`, `xt`, `eps` and `z` have the shape `(B, ...)`: points `(B, 2)` or
 # images `(B, C, H, W)`. `t` is a tensor of B integers from 1 to T, one for every example. `sch` has the tables `beta`,
 # `alpha`, `alpha_bar`, indexed by t itself with `alpha_bar[0] = 1`, and `T`. So `alpha_bar[t - 1]` needs no special
-# case. Noise is always passed in. Fill in the functions, run the cell below each, and read what it says.
+# case. Noise is always passed in.
+#
+# Fill in a function, run its cell, then the check below it, and read what that says.
 
 # %%
 import torch
@@ -173,6 +175,8 @@ check(posterior_tables)
 
 # %% [markdown]
 # ## All together
+#
+# When every line says ok, go on with [lecture 04, *From the likelihood to a loss*](../04_elbo.ipynb).
 
 # %%
 check("E3")

@@ -4,12 +4,13 @@
 # Diffusion models are trained by a bound on the likelihood. It is a sum of divergences between Gaussians, which can be
 # written down exactly. What is left of them is a squared error of the noise, with a weight. Here you write the terms.
 #
-# **Belongs to** lecture 04. **Takes** about 60 minutes.
+# **Belongs to** [lecture 04](../04_elbo.ipynb). **Takes** about 60 minutes.
 #
 # Every function is called with plain tensors. The batch comes first: points `(B, 2)` or images `(B, C, H, W)`. Results
 # are in nats, one number for every example, `(B,)`. `t` is a tensor of B integers, one for every example. `sch` has the
-# tables `beta`, `alpha`, `alpha_bar`, indexed by t itself with `alpha_bar[0] = 1`, and `T`. Fill in the functions, run
-# the cell below each, and read what it says.
+# tables `beta`, `alpha`, `alpha_bar`, indexed by t itself with `alpha_bar[0] = 1`, and `T`.
+#
+# Fill in a function, run its cell, then the check below it, and read what that says.
 
 # %%
 import math
@@ -183,6 +184,8 @@ check(image_loss)
 
 # %% [markdown]
 # ## All together
+#
+# When every line says ok, go on with [lecture 05, *Train a noise predictor*](../05_training.ipynb).
 
 # %%
 check("E4")

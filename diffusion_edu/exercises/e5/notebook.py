@@ -5,12 +5,14 @@
 # write all of it: what the network is told of the time, what goes in and what comes out, the loss, the step, and the
 # average of the weights.
 #
-# **Belongs to** lecture 05. **Takes** about 75 minutes.
+# **Belongs to** [lecture 05](../05_training.ipynb). **Takes** about 75 minutes.
 #
 # `x0` and `eps` have the shape `(B, ...)`: points `(B, 2)` or images `(B, C, H, W)`. `t` is a tensor of B integers from
 # 1 to T, one for every example. `sch` has the tables `beta`, `alpha`, `alpha_bar`, indexed by t itself, and `T`. A
 # network is called as `eps_model(xt, t)`: it takes the batch and its B integers, and returns its guess of the noise, in
-# the shape of `xt`. Fill in the functions, run the cell below each, and read what it says.
+# the shape of `xt`.
+#
+# Fill in a function, run its cell, then the check below it, and read what that says.
 
 # %%
 import math
@@ -239,6 +241,8 @@ check(v_target)
 
 # %% [markdown]
 # ## All together
+#
+# When every line says ok, go on with [lecture 06, *Walk back: DDPM*](../06_ddpm_sampling.ipynb).
 
 # %%
 check("E5")

@@ -4,13 +4,14 @@
 # Bayes' rule gives a step back if $x_0$ is known. A sampler does not know it: it asks a network which noise it sees,
 # and takes a little of that noise away, again and again. Here you write DDPM's sampler (2006.11239, Algorithm 2).
 #
-# **Belongs to** lecture 06. **Takes** about 70 minutes.
+# **Belongs to** [lecture 06](../06_ddpm_sampling.ipynb). **Takes** about 70 minutes.
 #
 # `xt`, `eps_pred` and `z` have the shape `(B, ...)`: points `(B, 2)` or images `(B, C, H, W)`. `t` is a tensor of B
 # integers from 1 to T, one for every example. `sch` has the tables `beta`, `alpha`, `alpha_bar`, indexed by t itself
 # with `alpha_bar[0] = 1`, and `T`. So `alpha_bar[t - 1]` needs no special case. `eps_pred` is what a network said about
-# `xt`. Noise is always passed in; draw none yourself. Fill in the functions, run the cell below each, and read what it
-# says.
+# `xt`. Noise is always passed in; draw none yourself.
+#
+# Fill in a function, run its cell, then the check below it, and read what that says.
 
 # %%
 import torch
@@ -216,6 +217,8 @@ check(walk_down)
 
 # %% [markdown]
 # ## All together
+#
+# When every line says ok, go on with [lecture 07, *Fewer steps: DDIM*](../07_ddim.ipynb).
 
 # %%
 check("E6")

@@ -5,13 +5,14 @@
 # out; and it lets you choose how much noise a step adds, down to none. Here you write its levels, its step and its
 # sampler.
 #
-# **Belongs to** lecture 07. **Takes** about 60 minutes.
+# **Belongs to** [lecture 07](../07_ddim.ipynb). **Takes** about 60 minutes.
 #
 # The batch comes first: points `(B, 2)` or images `(B, C, H, W)`. A step goes from level t to any level s below it; `t`
 # and `s` are tensors of B integers. `sch` has the tables `beta`, `alpha`, `alpha_bar`, indexed by t itself with
 # `alpha_bar[0] = 1`, and `T`. Noise is always passed in; draw none yourself. The DDIM paper (2010.02502) writes
-# $\alpha_t$ for what is $\bar\alpha_t$ here and in the DDPM paper. Fill in the functions, run the cell below each, and
-# read what it says.
+# $\alpha_t$ for what is $\bar\alpha_t$ here and in the DDPM paper.
+#
+# Fill in a function, run its cell, then the check below it, and read what that says.
 
 # %%
 import torch
@@ -182,6 +183,8 @@ check(level_tables)
 
 # %% [markdown]
 # ## All together
+#
+# When every line says ok, go on with [lecture 08, *There and back again*](../08_inversion_and_interpolation.ipynb).
 
 # %%
 check("E7")

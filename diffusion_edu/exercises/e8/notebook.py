@@ -5,12 +5,14 @@
 # from a picture to its noise; and between the noises of two pictures there lie others, which lead to pictures too. Here
 # you write the way up, and the path in between.
 #
-# **Belongs to** lecture 08. **Takes** about 60 minutes.
+# **Belongs to** [lecture 08](../08_inversion_and_interpolation.ipynb). **Takes** about 60 minutes.
 #
 # The batch comes first: points `(B, 2)` or images `(B, C, H, W)`. `sch` has the tables `beta`, `alpha`, `alpha_bar`,
 # indexed by t itself with `alpha_bar[0] = 1`, and `T`. Levels `ts` are those of a sampler: integers that fall to 0. The
 # network is called as `eps_model(x, t)` with `t` a tensor of B integers. Nothing is trained here: whatever calls the
 # network works under `torch.no_grad()`. The DDIM paper (2010.02502) writes $\alpha_t$ for what is $\bar\alpha_t$ here.
+#
+# Fill in a function, run its cell, then the check below it, and read what that says.
 
 # %%
 import torch
@@ -187,6 +189,8 @@ check(mix_noised)
 
 # %% [markdown]
 # ## All together
+#
+# When every line says ok, go on with [lecture 09, *Scores, and time without steps*](../09_scores.ipynb).
 
 # %%
 check("E8")

@@ -5,11 +5,13 @@
 # factor, a score that is known exactly, and a walk that follows it. Then the trick that makes samples obey a class, and
 # two numbers that say how good samples are.
 #
-# **Belongs to** lectures 09 (parts 1 to 3), 10 (parts 4, 5 and 8) and 11 (parts 6 and 7). **Takes** about 75 minutes.
+# **Belongs to** lectures [09](../09_scores.ipynb) (parts 1 to 3), [10](../10_images_and_guidance.ipynb) (parts 4, 5 and
+# 8) and [11](../11_evaluation.ipynb) (parts 6 and 7). **Takes** about 75 minutes.
 #
 # The batch comes first. `sch` has the tables `beta`, `alpha`, `alpha_bar`, indexed by t itself with `alpha_bar[0] = 1`,
-# and `T`. Random numbers are always passed in; draw none yourself. Fill in the functions, run the cell below each, and
-# read what it says.
+# and `T`. Random numbers are always passed in; draw none yourself.
+#
+# Fill in a function, run its cell, then the check below it, and read what that says.
 
 # %%
 import torch
