@@ -67,6 +67,8 @@ def test_what_a_script_gets(text, status, said):
     assert (values["status"], hidden["status"]) == (status, status), (values, row["problems"])
     assert re.search(said, values["message"])
     assert row["score"] == (2 if status == "passed" else 0)
+    is_missing = values["message"].startswith("snr is not defined")
+    assert any("right file?" in note for note in row["notes"]) == is_missing
     others = {t["status"] for t in row["tests"] if t["function"] != "snr"}
     assert others == {"not_implemented"}
 

@@ -75,6 +75,8 @@ def _graded(task: Task, walls: Policy, code: Code) -> dict[str, Any]:
     finally:
         remote.close()
     _say_why_missing(results, code.lost)
+    if all(r.message.startswith(f"{r.function} is not defined") for r in results):
+        code.notes.append(f"no function of {exercise.key} is in it: is it the right file?")
     code.problems += [f"cell {cell}: {text}" for cell, text in remote.problems]
     return _row(task, walls.level, "graded", "", results, code)
 
