@@ -207,6 +207,36 @@ def test_a_single_step_has_no_middle_terms(randn):
     torch.testing.assert_close(terms.total, terms.L_T + terms.L_0)
 
 
+@pytest.mark.parametrize("T", [1, 2, 3])
+def test_the_decoder_of_beta_tilde_has_a_variance(T, randn):
+    """sigma_1^2 = beta_tilde_2, as in DDPM's code, or beta_1 where there is no second step.
+
+    The mean at t = 1 is the predicted x0, here 0: L_0 = -log N(x_0; 0, sigma_1^2).
+    """
+    x0, schedule = randn(3, 2), schedules.linear(T)
+    variance = schedule.beta[1] if T == 1 else schedule.beta_tilde[2]
+    expected = -torch.distributions.Normal(0.0, variance.sqrt()).log_prob(x0).sum(1)
+    options = {"kind": "x0", "sigma2": "beta_tilde", "decoder": "gaussian"}
+    terms = objectives.elbo(lambda x, t: 0 * x, x0, schedule, **options)
+    torch.testing.assert_close(terms.L_0, expected)
+
+
+@pytest.mark.parametrize("level", [0, 1, 254, 255])
+def test_the_grid_forgives_rounding_only(level, randn):
+    """Data may miss its level by 0.01 of a step, also at the ends of the grid, and by no more."""
+    schedule, eps = schedules.linear(10), randn(1, 1)
+
+    def bits(off):
+        x0 = torch.tensor([[(level + off) / 127.5 - 1]], dtype=torch.float64)
+        return objectives.loss_vlb(linear_net, x0, 1, eps, schedule, sigma2="beta")
+
+    for off in (-0.0099, 0.0, 0.0099):
+        assert bits(off).isfinite()
+    for off in (-0.0101, 0.0101, 0.4, 0.5):
+        with pytest.raises(ValueError, match="grid"):
+            bits(off)
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_has_a_finite_bound(name, randn, generator):
     """-ELBO is finite in float32 and float64 for every schedule (v prediction suits all)."""

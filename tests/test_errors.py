@@ -191,6 +191,10 @@ VALUE_ERRORS = {
         lambda: objectives.loss_vlb(net, X + 1 + 2 / 255, 1, X, S),
         ["x0 must lie on the grid of 256 values in [-1.0, 1.0]", "1.00784"],
     ),
+    "one value off the grid": (
+        lambda: objectives.elbo(net, torch.tensor([[-1.0, 1.0], [0.5, -1.0], [1.0, 0.25]]), S),
+        ["x0 must lie on the grid", "got 0.5:"],
+    ),
     "history": (lambda: objectives.ImportanceSampler(10, 0), ["history", "history=0"]),
 }
 

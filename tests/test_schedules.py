@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import POSITIVE, SCHEDULES, Case, any_schedule, cases, schedule_of
 
@@ -107,6 +107,13 @@ def test_given_betas_are_literal(T):
     close(schedules.linear(T, 1e-4, 0.02).alpha_bar[-1], expected, rtol=0.02)
 
 
+@pytest.mark.parametrize("make", [schedules.linear, schedules.quadratic, schedules.sigmoid])
+def test_one_given_beta_leaves_the_other_its_default(make):
+    """At T = 200 the default of beta_1 is 5e-4 and that of beta_T 0.1, also beside a given one."""
+    assert make(200, beta_T=0.3).alpha_bar.equal(make(200, 5e-4, 0.3).alpha_bar)
+    assert make(200, beta_1=1e-3).alpha_bar.equal(make(200, 1e-3, 0.1).alpha_bar)
+
+
 @given(T=st.integers(3, 4000))
 def test_linear_and_quadratic_have_equal_steps(T):
     """beta (linear) and sqrt(beta) (quadratic) rise in equal steps."""
@@ -122,7 +129,8 @@ def test_beta_sigmoid_is_a_logistic_curve(T):
     close(torch.logit(share), torch.linspace(-6, 6, T, dtype=torch.float64), rtol=0, atol=1e-6)
 
 
-@given(T=st.integers(2, 4000), s=st.floats(0.0, 0.1))
+@given(T=st.integers(1, 4000), s=st.floats(0.0, 0.1))
+@example(T=1, s=0.008)
 def test_cosine_is_the_closed_form_until_the_cap(T, s):
     """alpha_bar_t = cos^2((t/T + s)/(1 + s) pi/2) / cos^2(s/(1 + s) pi/2) wherever beta < 0.999."""
     schedule = schedules.cosine(T, s)
