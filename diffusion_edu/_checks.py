@@ -15,6 +15,7 @@ __all__ = [
     "check_clip",
     "check_count",
     "check_float",
+    "check_heads",
     "check_levels",
     "check_same_shape",
     "check_time",
@@ -68,6 +69,18 @@ def check_float(**tensors: Tensor) -> None:
             raise ValueError(
                 f"{name} must have a floating dtype, got {x.dtype}: use {name}.float()"
             )
+
+
+def check_heads(output: Tensor, x_t: Tensor) -> tuple[Tensor, Tensor]:
+    """The prediction and v, the halves of ``output``; ValueError unless it has 2C channels."""
+    wanted = (len(x_t), 2 * x_t.shape[1], *x_t.shape[2:])
+    if output.shape != wanted:
+        raise ValueError(
+            f"output must have 2C channels where the variance is learned, shape {wanted}, got "
+            f"{tuple(output.shape)}: let the network return v as well, or use a fixed variance"
+        )
+    prediction, v = output.chunk(2, dim=1)
+    return prediction, v
 
 
 def check_chain_noise(eps: Tensor | None, T: int, x0: Tensor) -> None:

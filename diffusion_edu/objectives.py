@@ -14,6 +14,7 @@ from ._checks import (
     check_choice,
     check_count,
     check_float,
+    check_heads,
     check_same_shape,
     check_time,
 )
@@ -245,7 +246,7 @@ def _p_theta(
     """p_theta(x_{t-1} | x_t) as used in the bound; at t = 1 its variance is that of the decoder."""
     output = model(x_t, t)
     if sigma2 == "learned":
-        output, v = output.chunk(2, dim=1)
+        output, v = check_heads(output, x_t)
         variance = learned_variance(v, t, schedule)
     else:
         variance = at(_decoder_safe(schedule, sigma2), t, x_t)
@@ -353,7 +354,7 @@ def loss_hybrid(
     """
     check_time(t, 1, schedule.T)
     x_t = q_sample(x0, t, eps, schedule)
-    prediction, v = model(x_t, batch_time(t, x0)).chunk(2, dim=1)
+    prediction, v = check_heads(model(x_t, batch_time(t, x0)), x_t)
     frozen = torch.cat([prediction.detach(), v], dim=1)
     simple = ((prediction - eps) ** 2).mean()
     vlb = loss_vlb(lambda x, t: frozen, x0, t, eps, schedule, decoder=decoder, grid=grid)

@@ -15,6 +15,7 @@ from ._checks import (
     check_clip,
     check_count,
     check_float,
+    check_heads,
     check_same_shape,
     check_time,
 )
@@ -176,7 +177,7 @@ def walk(
         a, b, on_x0, on_eps, std, sigma = rates[i]
         output, v = model(x, times[i]), None
         if learned:
-            output, v = output.chunk(2, dim=1)
+            output, v = check_heads(output, x)
         check_same_shape(x_t=x, output=output)
         eps, x0 = eps_and_x0(kind, output, x, a, b)
         if bounds is not None:  # clamping x0 alone would break x_t = a x0 + b eps
@@ -320,8 +321,7 @@ def slerp(a: Tensor, b: Tensor, lam: float | Tensor) -> Tensor:
 
     slerp = sin((1-lam) theta)/sin(theta) a + sin(lam theta)/sin(theta) b,
     with theta the angle between a and b, one per example. (Nearly) parallel vectors are mixed
-    linearly, which is the limit theta -> 0. Opposite vectors define no direction and are mixed
-    linearly too.
+    linearly, the limit theta -> 0; so are opposite ones, which define no direction.
 
     Args:
         a, b: (B, *D).

@@ -35,6 +35,18 @@ SHAPE_ERRORS = {
         lambda: list(sampling.sample(lambda x, t: x[:, :1], X, S)),
         ["output", "x_t", "(3, 1)", "(3, 2)"],
     ),
+    "network without v (hybrid)": (
+        lambda: objectives.loss_hybrid(net, X[:, :1], 1, X[:, :1], S),
+        ["output must have 2C channels", "(3, 2)", "(3, 1)", "return v", "a fixed variance"],
+    ),
+    "network without v (bound)": (
+        lambda: objectives.elbo(net, X, S, sigma2="learned", decoder="gaussian"),
+        ["output must have 2C channels", "(3, 4)", "(3, 2)", "return v", "a fixed variance"],
+    ),
+    "network without v (sample)": (
+        lambda: list(sampling.sample(net, X, S, variance="learned")),
+        ["output must have 2C channels", "(3, 4)", "(3, 2)", "return v", "a fixed variance"],
+    ),
     "bound noise": (
         lambda: objectives.elbo(net, X, S, decoder="gaussian", eps=torch.zeros(9, 3, 2)),
         ["eps must have shape", "(10, 3, 2)", "(9, 3, 2)"],
