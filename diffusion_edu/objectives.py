@@ -61,8 +61,7 @@ def loss_simple(
         x0, eps: (B, *D).
         t: int or (B,) int64 in 1..T.
         kind: what the model predicts; the error is taken in that quantity ("x0": against x0, ...).
-        weight: (B,) factors of the per-example losses (see ``min_snr_weight``,
-            ``ImportanceSampler``).
+        weight: (B,) factors of the per-example losses (``min_snr_weight``, ``ImportanceSampler``).
     """
     losses = loss_per_example(model, x0, t, eps, schedule, kind)
     if weight is None:
@@ -331,8 +330,7 @@ def loss_vlb(
     """
     check_time(t, 1, schedule.T, batch=len(x0))
     _check_decoder(decoder, x0, grid)
-    times = batch_time(t, x0)
-    nats = bound_term(model, x0, times, eps, schedule, kind, sigma2, decoder, grid)
+    nats = bound_term(model, x0, batch_time(t, x0), eps, schedule, kind, sigma2, decoder, grid)
     return bits_per_dim(nats, x0[:1].numel())
 
 
@@ -372,6 +370,8 @@ class ImportanceSampler:
     def __init__(self, T: int, history: int = 10, uniform: float = 0.001) -> None:
         check_count(T, 1, None, "T")
         check_count(history, 1, None, "history")
+        if not 0 <= uniform <= 1:
+            raise ValueError(f"uniform must be a share in [0, 1], got uniform={uniform}")
         self.T, self.history, self.uniform = T, history, uniform
         self.losses = torch.zeros(T, history, dtype=torch.float64)
         self.seen = torch.zeros(T, dtype=torch.int64)

@@ -207,6 +207,18 @@ VALUE_ERRORS = {
         lambda: objectives.elbo(net, torch.tensor([[-1.0, 1.0], [0.5, -1.0], [1.0, 0.25]]), S),
         ["x0 must lie on the grid", "got 0.5:"],
     ),
+    "share above 1": (
+        lambda: objectives.ImportanceSampler(10, uniform=1.5),
+        ["uniform must be a share in [0, 1]", "uniform=1.5"],
+    ),
+    "share below 0": (
+        lambda: objectives.ImportanceSampler(10, uniform=-0.1),
+        ["uniform must be a share in [0, 1]", "uniform=-0.1"],
+    ),
+    "share is NaN": (
+        lambda: objectives.ImportanceSampler(10, uniform=NAN),
+        ["uniform must be a share in [0, 1]", "uniform=nan"],
+    ),
     "history": (lambda: objectives.ImportanceSampler(10, 0), ["history", "history=0"]),
 }
 

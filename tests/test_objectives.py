@@ -261,6 +261,13 @@ def test_importance_sampling_defaults_are_those_of_the_paper():
     assert objectives.ImportanceSampler(1).probabilities.tolist() == [1.0]
 
 
+def test_importance_sampling_with_a_share_of_1_is_uniform():
+    """uniform = 1: every t is equally likely, whatever its losses."""
+    sampler = objectives.ImportanceSampler(2, history=1, uniform=1)
+    sampler.update(torch.tensor([1, 2]), torch.tensor([5.0, 1.0]))
+    assert sampler.probabilities.tolist() == [0.5, 0.5]
+
+
 def test_importance_sampling_draws_from_its_generator():
     """Equal seeds, equal t; other seeds, other t; the global state is not touched."""
     sampler, before = objectives.ImportanceSampler(1000), torch.get_rng_state()
