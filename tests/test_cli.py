@@ -117,6 +117,7 @@ def test_sample_draws_a_picture(tmp_path):
         (["sample", "--steps", 0], "got"),
         (["sample", "--eta", 1.5], "eta"),
         (["sample", "--sampler", "ddpm", "--eta", 0.5], "eta"),
+        (["sample", "--guidance", 2], "guidance=2.0 needs classes, not points"),
         (["sample", "--out", "x.jpg"], ".npy, .csv, .png"),
         (["sample", "--sampler", "dpm"], "ddim"),
         (["lab", "none.ipynb"], "none.ipynb"),

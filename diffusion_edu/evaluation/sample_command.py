@@ -70,6 +70,8 @@ def sample(
     check_count(1 if n is None else n, 1, None, "n")
     network, schedule, info = pretrained(model)
     points = len(info.shape) == 1
+    if points and guidance != 1:
+        raise ValueError(f"guidance={guidance} needs classes, not points: leave --guidance out")
     writers = _POINT_WRITERS if points else _IMAGE_WRITERS
     check_suffix("--out", out, *writers)
     if steps is None:
