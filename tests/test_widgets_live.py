@@ -169,11 +169,17 @@ def test_without_anywidget_an_image_follows_the_sliders(monkeypatch: pytest.Monk
 
 
 def test_without_ipywidgets_there_is_still_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a plain Python with neither widget library the HTML player and the poster remain."""
+    """In a plain Python with neither widget library the HTML player and the poster remain.
+
+    A widget asked for by name is an error that says what to install.
+    """
     without(monkeypatch, "anywidget", "ipywidgets")
     monkeypatch.delitem(sys.modules, "diffusion_edu.widgets.image_view", raising=False)
-    data, _ = ForwardExplorer(n=20)._repr_mimebundle_()
+    explorer = ForwardExplorer(n=20)
+    data, _ = explorer._repr_mimebundle_()
     assert set(data) == {"text/plain", "text/html", "image/png"}
+    with pytest.raises(ImportError, match=r"pip install 'diffusion_edu\[lab\]'"):
+        _ = explorer.view
 
 
 def test_points_of_one_colour_are_neighbours_in_memory() -> None:

@@ -212,7 +212,11 @@ class Explorer:
 
     @property
     def view(self) -> Any:
-        """The ipywidgets widget of this explorer, for layouts of your own; made on first use."""
+        """The ipywidgets widget of this explorer, for layouts of your own; made on first use.
+
+        Raises:
+            ImportError: there is no ipywidgets.
+        """
         if self._view is None:
             from .view import make_view
 

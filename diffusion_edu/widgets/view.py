@@ -13,14 +13,16 @@ __all__ = ["make_view"]
 
 
 def make_view(explorer: Explorer) -> tuple[Any, Callable[[], None], Tell]:
-    """The widget, what redraws it after a change made from Python, and what sends it a message."""
+    """The widget, what redraws it after a change made from Python, and what sends it a message.
+
+    Raises:
+        ImportError: there is no ipywidgets.
+    """
     try:
         import anywidget
         import traitlets
     except ImportError:
-        from .image_view import make_image_view
-
-        return make_image_view(explorer)
+        return _image_view(explorer)
 
     class Player(anywidget.AnyWidget):
         """The player; see ``Explorer.receive`` for the messages it sends."""
@@ -38,6 +40,17 @@ def make_view(explorer: Explorer) -> tuple[Any, Callable[[], None], Tell]:
         view.state += 1
 
     return view, redraw, view.send
+
+
+def _image_view(explorer: Explorer) -> tuple[Any, Callable[[], None], Tell]:
+    try:
+        from .image_view import make_image_view
+    except ImportError as error:
+        raise ImportError(
+            "a widget needs the extra [lab]: pip install 'diffusion_edu[lab]'; "
+            "save and to_html do without"
+        ) from error
+    return make_image_view(explorer)
 
 
 def _state(explorer: Explorer) -> Callable[[int, Any], dict[str, Any]]:
