@@ -24,7 +24,7 @@ from .guidance_scores import (
     Network,
     State,
     Walk,
-    classes_of,
+    classes_asked,
     given,
     lines_of_text,
     measure,
@@ -218,7 +218,7 @@ class GuidanceDial(Explorer):
         # "any" is compared with all classes: the same noise, told where to go.
         label = "all" if values["label"] == "any" else values["label"]
         unguided = walk(net, label, 1.0, *how)
-        state = State(net, shown, unguided, classes_of(net, values["label"], net.n))
+        state = State(net, shown, unguided, classes_asked(net, values["label"], net.n))
         if self._learner is not None:
             run_learner(self._learner, state, values, coarse)
         state.coarse = steps < values["steps"]

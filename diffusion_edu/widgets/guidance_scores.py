@@ -32,7 +32,7 @@ __all__ = [
     "Network",
     "State",
     "Walk",
-    "classes_of",
+    "classes_asked",
     "draw",
     "given",
     "lines_of_text",
@@ -123,7 +123,7 @@ def given(model: Any, schedule: Schedule | None, dataset: str) -> Network:
 # ---- samples -----------------------------------------------------------------------------------
 
 
-def classes_of(net: Network, label: str, n: int) -> Tensor | None:
+def classes_asked(net: Network, label: str, n: int) -> Tensor | None:
     """The class asked of each image, (n,): one, all in turn, or None ("any")."""
     if label == "any":
         return None
@@ -164,7 +164,7 @@ class Walk:
 @lru_cache(maxsize=12)
 def walk(net: Network, label: str, guidance: float, eta: float, steps: int, seed: int) -> Walk:
     """The grid at these settings, kept: that without guidance is shown beside many others."""
-    y = classes_of(net, label, net.n)
+    y = classes_asked(net, label, net.n)
     guidance = guidance if y is not None else 0.0
     begin = time.perf_counter()
     times, x, x0 = _collect(net, draw(net, guided(net.model, y, guidance), net.n, eta, steps, seed))
