@@ -65,7 +65,7 @@ def test_alpha_for_alpha_bar_is_seen() -> None:
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (lambda beta: (1 - beta).cumprod(0)[1:], ["returned shape (20,)", "(T+1,) = (21,)"]),
+        (lambda beta: (1 - beta).cumprod(0)[1:], ["shape (20,)", "(T+1,) = (21,), one value"]),
         (lambda beta: None, ["returned None"]),
         (lambda beta: [1.0] * 21, ["returned list", "must return a tensor"]),
         (lambda beta: (1 - beta).cumprod(0) / 0, ["infinity"]),

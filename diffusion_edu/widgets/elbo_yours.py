@@ -23,17 +23,11 @@ AGREES = 1e-4  # difference to the reference that float32 may make, as a share o
 class NumberLearner(Learner):
     """A learner whose function returns a number for each example, and gets t as a tensor first."""
 
+    SHAPE = "{}, one number for each example"
+
     def __init__(self, function: Callable[..., Any], role: str) -> None:
         super().__init__(function, role)
         self._tensor_times = True
-
-    def _check(self, out: Any, like: Tensor) -> None:
-        if isinstance(out, Tensor) and out.shape != like.shape:
-            raise LearnerError(
-                f"your {self.role} returned shape {tuple(out.shape)}; it must be "
-                f"{tuple(like.shape)}, one number for each example"
-            )
-        super()._check(out, like)
 
 
 def run_kl(learner: Learner, state: State, values: dict[str, Any], hurry: bool) -> None:

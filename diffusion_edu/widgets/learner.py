@@ -8,7 +8,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -48,6 +48,8 @@ class Learner:
         function: the learner's function.
         role: the name it has in messages, e.g. "q_sample".
     """
+
+    SHAPE: ClassVar[str] = "{}, the shape of its first argument"  # what its results must be
 
     def __init__(self, function: Callable[..., Any], role: str) -> None:
         if not callable(function):
@@ -140,7 +142,7 @@ class Learner:
         if out.shape != like.shape:
             raise LearnerError(
                 f"{where} returned shape {tuple(out.shape)}; it must be "
-                f"{tuple(like.shape)}, the shape of its first argument"
+                f"{self.SHAPE.format(tuple(like.shape))}"
             )
 
 

@@ -173,6 +173,8 @@ class TableLearner(Learner):
     It gets the betas if the name of its first parameter says so, else T.
     """
 
+    SHAPE = "(T+1,) = {}, one value for each t = 0..T"
+
     def __init__(self, function: Callable[..., Any], role: str) -> None:
         super().__init__(function, role)
         try:
@@ -183,14 +185,6 @@ class TableLearner(Learner):
 
     def _call(self, like: Tensor, args: Sequence[Any], tensor_times: bool) -> Any:
         return super()._call(like, args, tensor_times=False)  # T is no time: always an int
-
-    def _check(self, out: Any, like: Tensor) -> None:
-        if isinstance(out, Tensor) and out.shape != like.shape:
-            raise LearnerError(
-                f"your {self.role} returned shape {tuple(out.shape)}; it must be (T+1,) = "
-                f"{tuple(like.shape)}, one value for each t = 0..T"
-            )
-        super()._check(out, like)
 
 
 def run_table(learner: TableLearner, state: State, hurry: bool) -> Schedule | None:
