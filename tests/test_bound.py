@@ -142,6 +142,8 @@ def test_vlb_terms_summed_over_t_are_the_elbo(shape, decoder, sigma2, randn, gen
     terms = objectives.elbo(model, x0, schedule, generator=generator, **options)
     generator.set_state(state)
     eps = [torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(12)]
+    given = objectives.elbo(model, x0, schedule, eps=torch.stack(eps), **options)
+    assert given.total.equal(terms.total)
     dims = x0[0].numel()
     nats = dims * math.log(2)
     for t in range(1, 13):
@@ -201,10 +203,21 @@ def test_bits_per_dim_of_quantised_points(gaussian_denoiser, randn, generator):
 
 
 def test_a_single_step_has_no_middle_terms(randn):
-    """T = 1: -ELBO = L_T + L_0, with L_t of shape (B, 0)."""
+    """T = 1: -ELBO = L_T + L_0, with L_t of shape (B, 0); of two steps one is in the middle."""
     terms = objectives.elbo(linear_net, randn(3, 2), schedules.linear(1), decoder="gaussian")
     assert terms.L_t.shape == (3, 0)
     torch.testing.assert_close(terms.total, terms.L_T + terms.L_0)
+    two = objectives.elbo(linear_net, randn(3, 2), schedules.linear(2), decoder="gaussian")
+    assert two.L_t.shape == (3, 1)
+
+
+def test_the_bound_of_all_steps_builds_no_graph(randn):
+    """elbo calls the network T times and keeps none of it; loss_vlb is what can be trained."""
+    weight = torch.nn.Parameter(torch.tensor(0.5, dtype=torch.float64))
+    x0, schedule = randn(3, 2), schedules.linear(4)
+    terms = objectives.elbo(lambda x, t: weight * x, x0, schedule, decoder="gaussian")
+    assert not terms.total.requires_grad
+    assert torch.is_grad_enabled()
 
 
 @pytest.mark.parametrize("T", [1, 2, 3])

@@ -10,6 +10,7 @@ from networks import sine_net as net
 
 from diffusion_edu import sampling, schedules
 from diffusion_edu.forward import q_sample
+from diffusion_edu.prediction import predict
 from diffusion_edu.sampling import sample
 
 
@@ -34,6 +35,26 @@ def test_inversion_walks_the_levels_upwards(randn):
     for step in steps:
         alpha_bar = schedule.alpha_bar[step.s]
         close(step.x_s, alpha_bar.sqrt() * step.x0 + (1 - alpha_bar).sqrt() * step.eps)
+
+
+@pytest.mark.parametrize("kind", ["eps", "x0", "v", "score"])
+def test_inversion_reads_the_network_at_the_level_it_leaves(kind, randn):
+    """(eps, x0) are those of ``predict`` at x_t and t; at t = 0 eps is read at 1, and x0 is x_t."""
+    schedule, x0, seen = schedules.linear(20), randn(3, 2), []
+
+    def spy(x_t, t):
+        seen.append(t.tolist())
+        return net(x_t, t)
+
+    steps = list(sampling.invert(spy, x0, schedule, [20, 7, 2, 1, 0], kind=kind))
+    assert seen == [[1] * 3, [1] * 3, [2] * 3, [7] * 3]
+    for step in steps:
+        t = max(step.t, 1)
+        truth = predict(kind, net(step.x_t, torch.full((3,), t)), step.x_t, t, schedule)
+        close(step.eps, truth.eps)
+        close(step.x0, truth.x0 if step.t > 0 else step.x_t)
+    for before, after in pairwise(steps):
+        assert after.x_t.equal(before.x_s)
 
 
 def test_inversion_then_sampling_reconstructs(gaussian_denoiser, randn):

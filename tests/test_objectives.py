@@ -136,7 +136,7 @@ def test_min_snr_weights_of_the_paper(schedule, gamma):
 
 
 def test_the_decoder_takes_a_grid_of_ones_own(randn):
-    """Two values, 0 and 1: P(0) + P(1) = 1 at t = 1, and L_hybrid reads the same grid."""
+    """Two values, 0 and 1: P(0) + P(1) = 1 at t = 1; L_hybrid and elbo read the same grid."""
     schedule, options = schedules.linear(10), {"grid": (0.0, 1.0, 2)}
     x0, t = torch.tensor([[0.0, 1.0], [1.0, 1.0]], dtype=torch.float64), torch.tensor([1, 1])
     x_t = randn(1, 2).expand(2, 2)  # one x_1 for all: eps makes up for x0
@@ -154,6 +154,10 @@ def test_the_decoder_takes_a_grid_of_ones_own(randn):
     vlb = objectives.loss_vlb(two_headed, x0, t, eps, schedule, **options)
     simple = objectives.loss_simple(linear_net, x0, t, eps, schedule)
     assert hybrid.item() == pytest.approx((simple + 0.001 * 10 * vlb.mean()).item())
+    terms = objectives.elbo(
+        two_headed, x0, schedule, sigma2="learned", eps=eps.expand(10, 2, 2), **options
+    )
+    torch.testing.assert_close(terms.L_0, vlb * 2 * math.log(2))
 
 
 @given(cases(names=POSITIVE, min_T=3, dtypes=(torch.float64,)))
