@@ -254,6 +254,16 @@ def test_importance_follows_the_last_losses():
     torch.testing.assert_close(sampler.probabilities, expected)
 
 
+def test_importance_waits_for_every_t():
+    """Uniform, in float64, until the last t has its ``history`` of losses."""
+    sampler = objectives.ImportanceSampler(2, history=2, uniform=0.0)
+    sampler.update(torch.tensor([1, 1, 1, 2]), torch.tensor([9.0, 9.0, 9.0, 1.0]))
+    half = torch.tensor([0.5, 0.5], dtype=torch.float64)
+    torch.testing.assert_close(sampler.probabilities, half)  # dtype and all
+    sampler.update(torch.tensor([2]), torch.tensor([1.0]))
+    torch.testing.assert_close(sampler.probabilities, torch.tensor([0.9, 0.1], dtype=torch.float64))
+
+
 def test_importance_sampling_defaults_are_those_of_the_paper():
     """Ten losses of each t before it counts, and a share of 0.001 for uniform t; T = 1 is fine."""
     sampler, t = objectives.ImportanceSampler(2), torch.tensor([1, 2])
