@@ -1,6 +1,7 @@
 """What lectures are built from: notebooks of sources, and what their cells call."""
 
 import inspect
+import json
 
 import pytest
 import torch
@@ -159,3 +160,14 @@ def test_a_raw_docstring_leaves_nothing_behind() -> None:
 
 def test_a_bar_does_not_end_a_cell() -> None:
     assert table(["|x|"], [[1]]).plain.splitlines()[0] == r"| \|x\| |"
+
+
+def test_answers_in_notebooks_say_for_whom_they_are(tmp_path):
+    """A lecturer who projects the instructor's notebook sees it coming."""
+    (path,) = build(["07"], tmp_path, instructor=True)
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    answers = [c for c in cells if "answer" in c["metadata"].get("tags", [])]
+    assert answers
+    assert all("for instructors" in c["source"][0] for c in answers)
+    (path,) = build(["07"], tmp_path)
+    assert "for instructors" not in path.read_text(encoding="utf-8")

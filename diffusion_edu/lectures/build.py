@@ -25,6 +25,8 @@ import sys
 if "google.colab" in sys.modules:
     %pip install -q "diffusion_edu[lab]=={__version__}\""""
 
+ANSWER = "**Answer, for instructors**"
+
 
 def folder() -> Path:
     """Where the notebooks are: those of the checkout, else those that were installed.
@@ -123,9 +125,11 @@ def build(
     """
     chosen = [lecture(n) for n in numbers] if numbers else list(SYLLABUS)
     place = out or folder()
-    return write_files(
-        {
-            place / f"{one.name}.ipynb": written(lecture_notebook(one, source(one), instructor))
-            for one in chosen
-        }
-    )
+    files: dict[Path, str] = {}
+    for one in chosen:
+        notebook = lecture_notebook(one, source(one), instructor)
+        for cell in notebook.cells:
+            if "answer" in _tags(cell):  # a page of the site marks them by its style
+                cell.source = f"{ANSWER}\n\n{cell.source}"
+        files[place / f"{one.name}.ipynb"] = written(notebook)
+    return write_files(files)
