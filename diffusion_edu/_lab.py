@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -30,6 +31,9 @@ def start(arguments: Sequence[str], to: Path | None = None, force: bool = False)
     """Run ``jupyter lab`` with ``command(arguments, to, force)`` until it is stopped."""
     need("lab", "jupyterlab")
     line = command(arguments, to, force)
+    # In its terminals and behind "!" in a notebook, commands are those of this Python.
+    places = [sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)]
+    os.environ["PATH"] = os.pathsep.join(places)
     if os.name == "posix":
         # Become Jupyter: Ctrl-C and every other signal then reach it directly, and no half stays.
         sys.stdout.flush()

@@ -308,7 +308,8 @@ def test_lab_starts_asks_for_the_token_runs_a_notebook_and_stops(notebook):
     """lab serves on 127.0.0.1 only: 403 without the token, 200 with it; Ctrl-C ends it, code 0."""
     terminal, keyboard = pty.openpty()  # Jupyter treats Ctrl-C as such only on a terminal
     line = [*COMMAND, "lab", str(notebook), "--no-browser", "--ServerApp.port=0"]
-    process = subprocess.Popen(line, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True,
+    bare = {**ENVIRONMENT, "PATH": os.defpath}  # nobody activated the environment
+    process = subprocess.Popen(line, env=bare, stderr=subprocess.PIPE, text=True,
                                stdin=keyboard)  # fmt: skip
     for text in process.stderr:
         if found := re.search(r"http://127\.0\.0\.1:(\d+)/lab\S*\?token=(\w{40,})", text):
@@ -323,7 +324,9 @@ def test_lab_starts_asks_for_the_token_runs_a_notebook_and_stops(notebook):
     page = urllib.request.urlopen(f"http://127.0.0.1:{port}/lab?token={token}", timeout=60).read()
     assert re.search(rb'"news": *{"disabled": *true}', page)  # no question lies over the notebook
     code = "import diffusion_edu as de; explorer = de.ForwardExplorer('swiss_roll', t=3)"
-    assert run_in_lab(f"http://127.0.0.1:{port}", token, code, "explorer.t") == "3"
+    code += "; import shutil; found = shutil.which('jupyter-lab')"
+    it = run_in_lab(f"http://127.0.0.1:{port}", token, code, "(explorer.t, found)")
+    assert it == f"(3, '{Path(sys.executable).with_name('jupyter-lab')}')"
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 0, rest
