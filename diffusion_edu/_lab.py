@@ -20,11 +20,9 @@ __all__ = ["command", "start", "tour"]
 TOUR = "00_tour.ipynb"
 COPY = "diffusion_edu_notebooks"
 PACKAGED = Path(__file__).parent / "_notebooks"
-# JupyterLab's questions about news and updates lie over the first notebook, and ask a network.
-QUIET = {
-    "--LabApp.news_url": "None",
-    "--LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
-}
+# Switches off JupyterLab's questions about news and updates: they lie over the first notebook, and
+# ask a network. Whoever wants them sets the same key in a labconfig/page_config.json of their own.
+SETTINGS = Path(__file__).parent / "_jupyter"
 
 
 def start(arguments: Sequence[str], to: Path | None = None, force: bool = False) -> None:
@@ -34,6 +32,8 @@ def start(arguments: Sequence[str], to: Path | None = None, force: bool = False)
     # In its terminals and behind "!" in a notebook, commands are those of this Python.
     places = [sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)]
     os.environ["PATH"] = os.pathsep.join(places)
+    settings = [os.environ.get("JUPYTER_CONFIG_PATH", ""), str(SETTINGS)]
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, settings))
     if os.name == "posix":
         # Become Jupyter: Ctrl-C and every other signal then reach it directly, and no half stays.
         sys.stdout.flush()
@@ -45,8 +45,7 @@ def command(arguments: Sequence[str], to: Path | None = None, force: bool = Fals
     """The command line of ``jupyter lab``: [NOTEBOOK] and options, plus safe defaults.
 
     Listens on 127.0.0.1 unless told otherwise; the token is Jupyter's own random one. As root,
-    which Jupyter refuses by default, --allow-root is added: containers run as root. No news and
-    no search for updates, unless told otherwise.
+    which Jupyter refuses by default, --allow-root is added: containers run as root.
 
     Args:
         arguments: NOTEBOOK, if any, and options of Jupyter.
@@ -71,7 +70,6 @@ def command(arguments: Sequence[str], to: Path | None = None, force: bool = Fals
         line.append("--ServerApp.ip=127.0.0.1")
     if hasattr(os, "geteuid") and os.geteuid() == 0 and "--allow-root" not in given:
         line.append("--allow-root")
-    line += [f"{key}={value}" for key, value in QUIET.items() if key not in given]
     return line + rest
 
 
