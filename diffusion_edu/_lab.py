@@ -21,7 +21,7 @@ TOUR = "00_tour.ipynb"
 COPY = "diffusion_edu_notebooks"
 PACKAGED = Path(__file__).parent / "_notebooks"
 # Switches off JupyterLab's questions about news and updates: they lie over the first notebook, and
-# ask a network. Whoever wants them sets the same key in a labconfig/page_config.json of their own.
+# ask a network. Only a folder named in JUPYTER_CONFIG_PATH comes before this one.
 SETTINGS = Path(__file__).parent / "_jupyter"
 
 
