@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,28 @@ from diffusion_edu.schedules import Schedule
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: more threads would only fight
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
+
+# Tests that are slow and share nothing with their files: any process may take one.
+APART = (
+    "tests/browser/test_lectures_lab.py",
+    "tests/browser/test_explorers.py::test_a_page_of_its_own",
+    "tests/test_exercises_mutants.py",
+    "tests/test_image_processes.py",
+    "tests/test_lectures.py::test_it_runs_offline",
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """One process takes a file, whose fixtures are made once, or one test of those apart."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class FilesAndTestsApart(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if nodeid.startswith(APART) else super()._split_scope(nodeid)
+
+    return FilesAndTestsApart(config, log)
+
 
 # deadline=None: the machines these tests run on share their cores
 settings.register_profile(
