@@ -7,6 +7,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from diffusion_edu import cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,10 +48,9 @@ def test_command_lines_of_the_readme_are_understood(line):
     """Subcommand and options of each diffusion-edu line appear in that subcommand's --help."""
     name, *words = line.split()
     options = [word for word in words if word.startswith("--")]
-    command = [sys.executable, "-m", "diffusion_edu"]
     path = [name, words[0]] if name in ("data", "exercise", "lectures") else [name]
-    command += [*path, "--help"] if not name.startswith("-") else ["--help"]
-    environment = {"COLUMNS": "200", "PATH": "", "NO_COLOR": "1", "TERM": "dumb"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert all(option in done.stdout for option in options)
+    command = [*path, "--help"] if not name.startswith("-") else ["--help"]
+    wide = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    done = CliRunner().invoke(cli.app, command, env=wide, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert all(option in done.output for option in options)
