@@ -36,7 +36,10 @@ def in_a_process(code: str) -> str:
         f"spec = importlib.util.spec_from_file_location('sandbox', {str(SANDBOX)!r})\n"
         "sandbox = importlib.util.module_from_spec(spec); spec.loader.exec_module(sandbox)\n"
     )
-    done = subprocess.run([sys.executable, "-c", head + code], capture_output=True, text=True)
+    # Not measured for `make coverage`, which would write a file where none can be written.
+    quiet = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    command = [sys.executable, "-c", head + code]
+    done = subprocess.run(command, capture_output=True, text=True, env=quiet)
     return done.stdout.strip() + done.stderr[-500:]
 
 
