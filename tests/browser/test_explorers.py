@@ -28,13 +28,24 @@ NAMES = [name for name in widgets.__all__ if name != "Explorer"]
 MAX_PAGE = 3_000_000
 
 
+# Less to compute than by default: what is driven here is the player. (test_lectures_lab.py has the rest.)
+SMALL = {
+    "ElboDecomposer": "draws=64",
+    "EtaStepsLab": "n=300",
+    "ForwardExplorer": "n=500",
+    "GuidanceDial": "curves=False",
+    "MetricLab": "n=100",
+}
+
+
 def variable(name: str) -> str:
     return f"the_{name.lower()}"
 
 
 def cell(name: str) -> str:
     return (
-        f"from diffusion_edu.widgets import {name}\n{variable(name)} = {name}()\n{variable(name)}"
+        f"from diffusion_edu.widgets import {name}\n"
+        f"{variable(name)} = {name}({SMALL.get(name, '')})\n{variable(name)}"
     )
 
 

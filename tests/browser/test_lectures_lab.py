@@ -49,17 +49,20 @@ def check_outputs(notebook: Any) -> None:
             assert not bad, f"{cell['source']}\n{output}"
 
 
-# What MathJax made of a cell: formulas, errors in them, and TeX that it left as text.
-FORMULAS = r"""root => {
+# What MathJax made of a cell, once it has as many formulas as that or 20 s are over: formulas, errors in
+# them, and TeX that it left as text.
+FORMULAS = r"""async (root, count) => {
+  const all = () => [...root.querySelectorAll("mjx-container")];
+  for (let i = 0; i < 1000 && all().length < count; i++) await new Promise((r) => setTimeout(r, 20));
   const text = root.cloneNode(true);
   const aside = "mjx-container, pre, code, .jp-InternalAnchorLink";
   for (const el of text.querySelectorAll(aside)) el.remove();
   const raw = text.textContent.match(/\$[^$]*\$|\\[A-Za-z]+|\\\(|\\\[/);
   return {
-    count: root.querySelectorAll("mjx-container").length,
+    count: all().length,
     errors: [...root.querySelectorAll("mjx-merror, [data-mjx-error]")].map((e) =>
       e.getAttribute("data-mjx-error") ?? e.title ?? e.textContent),
-    flat: [...root.querySelectorAll("mjx-container")].filter((e) => !e.offsetHeight).length,
+    flat: all().filter((e) => !e.offsetHeight).length,
     raw: raw && raw[0],
   };
 }"""
@@ -98,8 +101,7 @@ def is_text(output: dict[str, Any]) -> bool:
 
 def check_typeset(rendered: Any, text: str) -> int:
     count = formulas(text)
-    wait_until(lambda: rendered.evaluate(FORMULAS)["count"] >= count)
-    found = rendered.evaluate(FORMULAS)
+    found = rendered.evaluate(FORMULAS, count)
     assert found == {"count": count, "errors": [], "flat": 0, "raw": None}, f"{found}\n{text}"
     return count
 
