@@ -21,7 +21,8 @@ BROWSER := $(if $(NO_BROWSER),,browser)
 lab: .venv/.lab
 	$(BIN)/diffusion-edu lab $(if $(NO_BROWSER),--no-browser) $(ARGS)
 
-# A file to a process and one process a core; browser tests, some of which look at the clock, last.
+# A file to a process, and about one process a core (tests/conftest.py says which, and how many); browser
+# tests, some of which look at the clock, last.
 # With ARGS one of the two may have nothing to run, which pytest ends with code 5.
 test: .venv/.test $(BROWSER)
 	$(BIN)/python -m pytest -m "not browser" -n auto --dist loadfile $(ARGS) $(NOTHING)
