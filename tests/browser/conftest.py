@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from driving import LOOKS
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
@@ -213,6 +214,7 @@ def open_notebook(browser: Any, lab: Lab) -> Iterator[Any]:
         page = browser.new_context(
             **{"viewport": {"width": 1200, "height": 900}, **options}
         ).new_page()
+        page.add_init_script(path=LOOKS)
         notebook = Notebook(page)
         opened.append(notebook)
         page.on("pageerror", lambda e: notebook.errors.append(f"page error: {e.stack}"))

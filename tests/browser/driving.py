@@ -14,6 +14,8 @@ from torch import Tensor
 
 from diffusion_edu.widgets.datasets import EXTENT
 
+LOOKS = Path(__file__).with_name("looks.js")  # add_init_script(path=LOOKS) gives it to a page
+
 
 def wait_until(condition: Any, seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
@@ -34,31 +36,12 @@ def pixels(player: Any, panel: int = 0) -> np.ndarray:
     return np.array(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGBA"))
 
 
-# Of each canvas a number that tells pictures apart, and how far its shades spread: 0 if blank.
-LOOKS = """canvases => canvases.map((canvas) => {
-  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  let sum = 0;
-  for (const pixel of new Uint32Array(data.buffer)) {
-    sum ^= pixel;
-    sum = Math.imul((sum << 13) | (sum >>> 19), 0x9e3779b1);
-  }
-  const spread = [0, 1, 2, 3].map((channel) => {
-    let [one, two] = [0, 0];
-    for (let i = channel; i < data.length; i += 4) {
-      one += data[i];
-      two += data[i] ** 2;
-    }
-    const count = data.length / 4;
-    return Math.sqrt(Math.max(two / count - (one / count) ** 2, 0));
-  });
-  return { sum, spread: Math.max(...spread), table: !!canvas.closest(".dx-table") };
-})"""
 SPREAD = 3  # of 255: less is blank
 
 
 def looks(player: Any) -> list[dict[str, Any]]:
     """{"sum", "spread", "table"} of each canvas: the page does it faster than ``pixels``."""
-    found: list[dict[str, Any]] = player.locator("canvas").evaluate_all(LOOKS)
+    found: list[dict[str, Any]] = player.evaluate("player => looks.pictures(player)")
     return found
 
 

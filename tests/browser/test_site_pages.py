@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from driving import LOOKS
 from executed import CACHE
 
 from diffusion_edu.lectures.build import folder
@@ -43,7 +44,7 @@ class Reader:
         self.page = browser.new_context(
             **{"viewport": viewport, "offline": True, **options}
         ).new_page()
-        self.page.add_init_script(path=Path(__file__).with_name("looks.js"))
+        self.page.add_init_script(path=LOOKS)
         self.page.on("pageerror", lambda e: self.errors.append(str(e.stack)))
         self.page.on(
             "console", lambda m: m.type in ("error", "warning") and self.errors.append(m.text)
@@ -96,7 +97,7 @@ def test_every_live_control_moves_its_picture(reader: Reader, name: str) -> None
     page = reader.open(name)
     for i, player in enumerate(reader.start_all()):
         player.scroll_into_view_if_needed()
-        assert player.evaluate("player => looks.moveAll(player)") == [], f"explorer {i}"
+        assert player.evaluate("player => looks.moveAll(player, true)") == [], f"explorer {i}"
     assert page.locator(".explorer > img").count() == 0
     assert reader.errors == []
 
