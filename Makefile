@@ -35,10 +35,10 @@ widgets7: .venv/.test
 	PYTHONPATH=.venv/widgets7 $(BIN)/python -c 'import ipywidgets; assert ipywidgets.__version__ == "7.7.5"'
 	PYTHONPATH=.venv/widgets7 $(BIN)/python -m pytest tests/test_widgets*.py -n auto --dist loadfile $(ARGS)
 
-# The tests that say what the libraries below us must do; `make test` runs the others.
-OLDEST := $(addprefix tests/test_,$(addsuffix .py,versions forward posterior objectives sampling \
-  metrics data nets pretrained plots viz_images widgets widgets_reverse widgets_posterior_playground \
-  widgets_images check grading_single cards)) \
+# A few tests for each library below us, old or new; `make test` runs the others.
+OLDEST := $(addprefix tests/test_,$(addsuffix .py,versions forward diffusers metrics data download \
+  pretrained plots viz_images widgets widgets_reverse widgets_images check_picture cards site \
+  grading_files)) \
   tests/test_cli.py::test_lab_starts_asks_for_the_token_runs_a_notebook_and_stops \
   tests/test_cli.py::test_every_command_explains_itself \
   'tests/test_lectures.py::test_it_runs_offline_without_a_warning[01_forward_process]'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -44,7 +45,26 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             return nodeid if nodeid.startswith(APART) else super()._split_scope(nodeid)
 
+    config.option.loadscopereorder = False  # the order below
     return FilesAndTestsApart(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Among processes long work comes first, so that they end together.
+
+    The explorers' file takes longest and is not taken apart; then come tests apart, then files with
+    most tests.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    sizes = Counter(item.path for item in items)
+
+    def key(item: pytest.Item) -> tuple[int, int]:
+        apart = item.nodeid.startswith(APART)
+        longest = item.nodeid.startswith("tests/browser/test_explorers.py")
+        return 1 if apart else 0 if longest else 2, -sizes[item.path]
+
+    items.sort(key=key)
 
 
 # deadline=None: the machines these tests run on share their cores

@@ -104,7 +104,8 @@ window.looks = {
     };
     const clock = root.querySelector(".dx-time input[type=range]");
     const toTheMiddle = async () => { // at t = 0 or T many settings have no effect
-      if (clock.offsetParent) await send(clock, Math.round(0.6 * clock.max));
+      const middle = Math.round(0.6 * clock.max);
+      if (clock.offsetParent && Number(clock.value) !== middle) await send(clock, middle);
     };
     root.querySelector('button[aria-label="pause"]')?.click();
     await toTheMiddle();

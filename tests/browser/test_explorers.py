@@ -336,7 +336,7 @@ def test_after_a_restart_everything_works_again(gallery: Any) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_of_its_own(browser: Any, tmp_path: Path, name: str) -> None:
     """file://, no network, 390 px: it plays, scrubs, its settings live; at most 3 MB."""
-    path = getattr(widgets, name)().to_html(tmp_path / f"{name}.html")
+    path = getattr(widgets, name)(**SMALL.get(name, {})).to_html(tmp_path / f"{name}.html")
     assert path.stat().st_size <= MAX_PAGE
     page = browser.new_context(viewport={"width": 390, "height": 800}, offline=True).new_page()
     page.add_init_script(path=LOOKS)
