@@ -36,7 +36,7 @@ widgets7: .venv/.test
 	PYTHONPATH=.venv/widgets7 $(BIN)/python -m pytest tests/test_widgets*.py -n auto --dist loadfile $(ARGS)
 
 # A few tests for each library below us, old or new; `make test` runs the others.
-OLDEST := $(addprefix tests/test_,$(addsuffix .py,versions forward diffusers metrics data download \
+OLDEST := $(addprefix tests/test_,$(addsuffix .py,versions forward metrics data download \
   pretrained plots viz_images widgets widgets_reverse widgets_images check_picture cards site \
   grading_files)) \
   tests/test_cli.py::test_lab_starts_asks_for_the_token_runs_a_notebook_and_stops \
