@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
-from diffusion_edu import cli
-from diffusion_edu.grading import commands, grading
+from diffusion_edu import cli, exercises
+from diffusion_edu.grading import commands, grading, pages
 from diffusion_edu.grading.defences import OPEN, policy
 from diffusion_edu.grading.grading import Task, grade
 from diffusion_edu.grading.submissions import Submission
@@ -125,15 +125,32 @@ def test_text_of_students_is_no_markup_and_no_formula(tmp_path, monkeypatch):
     options = ["-e", "E2", "--secret", "s", "--jobs", "1", "--moodle", "--out", tmp_path / "out"]
     result = CliRunner().invoke(cli.app, ["grade", *map(str, [folder, *options])])
     assert result.exit_code == 0, result.output
-    pages = [*(tmp_path / "out" / "feedback").iterdir(), tmp_path / "out" / "class.html"]
-    assert len(pages) == 3
-    found = [Tags(p.read_text(encoding="utf-8")) for p in pages]
+    files = [*(tmp_path / "out" / "feedback").iterdir(), tmp_path / "out" / "class.html"]
+    assert len(files) == 3
+    found = [Tags(p.read_text(encoding="utf-8")) for p in files]
     assert not any(p.tags["script"] + p.tags["img"] for p in found)
     assert sum(evil in p.words for p in found) == 1
     ElementTree.parse(tmp_path / "out" / "junit.xml")
     with (tmp_path / "out" / "grades.csv").open(newline="", encoding="utf-8") as file:
         ids = [line["id"] for line in csv.DictReader(file)]
     assert sorted(ids) == ["'" + name.replace("\x1b", "?"), "??"]
+
+
+def test_a_page_counts_each_function_of_a_student_once():
+    """What raises here and is not written there is an error; all ways add up."""
+    exercise = exercises.load("E2")
+    name = exercise.functions[0].name
+    for statuses, how in (
+        (["passed", "passed"], "right"),
+        (["passed", "failed"], "wrong"),
+        (["error", "not_implemented"], "broken"),
+        (["timeout", "failed"], "broken"),
+        (["not_implemented", "not_implemented"], "empty"),
+    ):
+        tests = [{"function": name, "status": status} for status in statuses]
+        (first, *_) = pages._by_function([{"tests": tests}], exercise)
+        counts = {key: first[key] for key in pages.HOWS}
+        assert counts == {**dict.fromkeys(pages.HOWS, 0), how: 1}
 
 
 # ---- the command ---------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -25,6 +26,7 @@ STATUS = {
     "ungradable": ("not read", "none"),
 }
 BROKEN = ("error", "timeout", "memory")
+HOWS = ("right", "wrong", "broken", "empty")  # what became of a function
 
 
 def student_page(row: Row, exercise: Exercise) -> str:
@@ -86,16 +88,21 @@ def _distribution(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
+def _how(statuses: Sequence[str]) -> str:
+    """One of ``HOWS``, of the tests of a function."""
+    if all(status == "passed" for status in statuses):
+        return "right"
+    if any(status in BROKEN for status in statuses):
+        return "broken"
+    return "empty" if "not_implemented" in statuses else "wrong"
+
+
 def _by_function(rows: Sequence[Row], exercise: Exercise) -> list[dict[str, Any]]:
     table = []
     for f in exercise.functions:
-        own = [[t for t in r["tests"] if t["function"] == f.name] for r in rows]
-        right = sum(all(t["status"] == "passed" for t in tests) for tests in own)
-        broken = sum(any(t["status"] in BROKEN for t in tests) for tests in own)
-        empty = sum(any(t["status"] == "not_implemented" for t in tests) for tests in own)
-        wrong = len(own) - right - broken - empty
-        counts = {"right": right, "wrong": wrong, "broken": broken, "empty": empty}
-        table.append({"name": f.name, "of": len(own), **counts})
+        own = [[t["status"] for t in r["tests"] if t["function"] == f.name] for r in rows]
+        counts = Counter(map(_how, own))
+        table.append({"name": f.name, "of": len(own), **{how: counts[how] for how in HOWS}})
     return table
 
 
