@@ -36,11 +36,8 @@ def pixels(player: Any, panel: int = 0) -> np.ndarray:
     return np.array(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGBA"))
 
 
-SPREAD = 3  # of 255: less is blank
-
-
 def looks(player: Any) -> list[dict[str, Any]]:
-    """{"sum", "spread", "table"} of each canvas: the page does it faster than ``pixels``."""
+    """{"sum", "blank", "table"} of each canvas: the page does it faster than ``pixels``."""
     found: list[dict[str, Any]] = player.evaluate("player => looks.pictures(player)")
     return found
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from driving import (
     LOOKS,
-    SPREAD,
     entry,
     frame,
     looks,
@@ -85,7 +84,7 @@ def value(notebook: Any, name: str, control: str) -> Any:
 
 def check_pictures(player: Any) -> None:
     """Every canvas has ink of at least two shades, and belongs to the level in the entry."""
-    blank = [i for i, look in enumerate(looks(player)) if look["spread"] <= SPREAD]
+    blank = [i for i, look in enumerate(looks(player)) if look["blank"]]
     assert not blank, f"blank pictures {blank}"
     if entry_of_time(player).is_visible():
         assert frame(player) == float(entry_of_time(player).input_value())
