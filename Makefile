@@ -52,6 +52,7 @@ oldest: .venv/.oldest
 	rm -rf .venv/oldest
 	$(BIN)/python -m venv --without-pip .venv/oldest
 	cp -al .venv/lib .venv/share .venv/etc .venv/oldest
+	.venv/oldest/bin/python -m pip uninstall -qq --yes mutmut textual  # of dev; they want a new rich
 	.venv/oldest/bin/python -m pip install --disable-pip-version-check --quiet --no-compile -r constraints-oldest.txt
 	.venv/oldest/bin/python -m pip check
 	touch $@
