@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import inspect
+import os
+import queue
 import sys
 import threading
 import traceback
@@ -21,6 +24,47 @@ class Stopped(BaseException):
     """Raised inside a thread whose time is up. No Exception: `except Exception` must not eat it."""
 
 
+class _Worker:
+    """A thread for one piece of work after the other: starting one takes longer than most work."""
+
+    def __init__(self) -> None:
+        self.jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self.ends: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self.thread = threading.Thread(target=self._live, daemon=True)
+        self.thread.start()
+
+    def _live(self) -> None:
+        with contextlib.suppress(Stopped):
+            while self._work():
+                pass
+
+    def _work(self) -> bool:  # a call each, so that nothing of the last one is kept while it waits
+        work = self.jobs.get()
+        if work is None:
+            return False
+        torch.set_num_threads(1)  # both are switches of the thread: see ``small_work``
+        failure = None
+        try:
+            with torch.no_grad():
+                work()
+        except BaseException as error:
+            failure = error
+        self.ends.put(failure)
+        return True
+
+    def stop(self) -> None:
+        """The last work it does; raises in it at its next instruction."""
+        self.jobs.put(None)
+        raised = ctypes.py_object(Stopped)
+        ident = ctypes.c_ulong(self.thread.ident or 0)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, raised)
+
+
+_idle: list[_Worker] = []
+if hasattr(os, "register_at_fork"):  # a forked process has none of the threads
+    os.register_at_fork(after_in_child=_idle.clear)
+
+
 def within(seconds: float, work: Callable[[], None]) -> traceback.StackSummary | None:
     """Run ``work`` in a thread; None when it ended in time, else where it was when stopped.
 
@@ -30,36 +74,23 @@ def within(seconds: float, work: Callable[[], None]) -> traceback.StackSummary |
     Raises:
         Whatever ``work`` raises.
     """
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        torch.set_num_threads(1)  # both are switches of the thread: see ``small_work``
-        try:
-            with torch.no_grad():
-                work()
-        except Stopped:
-            pass
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not thread.is_alive():
-        if failures:
-            raise failures[0]
-        return None
-    frame = sys._current_frames().get(thread.ident or 0)
-    where = traceback.extract_stack(frame) if frame is not None else traceback.StackSummary()
-    _stop(thread)
-    return where
-
-
-def _stop(thread: threading.Thread) -> None:
-    if thread.ident is not None:
-        raised = ctypes.py_object(Stopped)
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), raised)
-    thread.join(GRACE)
+    worker = _idle.pop() if _idle else _Worker()
+    worker.jobs.put(work)
+    try:
+        failure = worker.ends.get(timeout=seconds)
+    except queue.Empty:
+        frame = sys._current_frames().get(worker.thread.ident or 0)
+        where = traceback.extract_stack(frame) if frame is not None else traceback.StackSummary()
+        worker.stop()
+        worker.thread.join(GRACE)
+        return where
+    except BaseException:  # Ctrl-C while waiting
+        worker.stop()
+        raise
+    _idle.append(worker)
+    if failure is not None:
+        raise failure
+    return None
 
 
 def own_frame(
