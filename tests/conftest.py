@@ -49,20 +49,25 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return FilesAndTestsApart(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Among processes long work comes first, so that they end together.
+# Files that take longest, for the clock rather than by their number of tests.
+LONGEST = (
+    "tests/browser/test_explorers.py",
+    "tests/hostile/test_hostile.py",
+    "tests/test_exercises.py",
+    "tests/test_grading_class.py",
+)
 
-    The explorers' file takes longest and is not taken apart; then come tests apart, then files with
-    most tests.
-    """
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Among processes long work comes first, so that they end together: the longest files, then
+    tests apart, then files with most tests."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return
     sizes = Counter(item.path for item in items)
 
     def key(item: pytest.Item) -> tuple[int, int]:
-        apart = item.nodeid.startswith(APART)
-        longest = item.nodeid.startswith("tests/browser/test_explorers.py")
-        return 1 if apart else 0 if longest else 2, -sizes[item.path]
+        rank = 0 if item.nodeid.startswith(LONGEST) else 1 if item.nodeid.startswith(APART) else 2
+        return rank, -sizes[item.path]
 
     items.sort(key=key)
 

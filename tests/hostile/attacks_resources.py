@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from attack import DENIED, Attack, body, made, says
 
+
+def takes(memory: str) -> str:
+    """A script that takes it at the first call, and never gives it back."""
+    lines = f"global KEPT\nif KEPT is None: KEPT = {memory}\nraise ValueError(f'got {{len(KEPT)}}')"
+    return body(lines, before="KEPT = None")
+
+
 TIME = [
     Attack("endless_loop", "infinite loop", body("while True: pass"), "timeout", "naive"),
     Attack("sleeps", "infinite loop", body("import time; time.sleep(1e6)"), "timeout", "naive"),
@@ -26,14 +33,14 @@ MEMORY = [
     Attack(
         "memory_bomb",
         "memory bomb",
-        body("x = torch.empty(3 << 27, dtype=torch.int64)\nraise ValueError(f'got {x.numel()}')"),
+        takes("torch.empty(3 << 27, dtype=torch.int64)"),
         "memory",
         effect=says("got 402653184"),
     ),
     Attack(
         "memory_bomb_of_bytes",
         "memory bomb",
-        body("x = bytearray(3 << 30)\nraise ValueError(f'got {len(x)}')"),
+        takes("bytearray(3 << 30)"),
         "memory",
         effect=says("got 3221225472"),
     ),
@@ -76,7 +83,7 @@ PROCESSES = [
             "        open('{LOOT}/daemon', 'w').write(str(os.getpid()))\n"
             "        import time; time.sleep(40)\n"
             "    os._exit(0)\n"
-            "import time; time.sleep(1)"
+            "import time; time.sleep(0.3)"
         ),
         DENIED,
         effect=made("daemon"),

@@ -188,7 +188,7 @@ def test_a_naive_grader_is_fooled(arena: Arena, tmp_path: Path, attack: Attack) 
     script.write_text(arena.script(attack))
     command = [sys.executable, str(NAIVE), str(script)]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=10, start_new_session=True)
+        done = subprocess.run(command, capture_output=True, timeout=6, start_new_session=True)
     except subprocess.TimeoutExpired:
         return
     text = done.stdout + done.stderr
