@@ -66,6 +66,12 @@ class Lab:
     def address(self, notebook: str) -> str:
         return f"{self.url}/lab/tree/{notebook}?token={self.token}&reset"
 
+    def put(self, source: Path) -> str:
+        """A copy of a notebook among its files; the name of it."""
+        name = f"{secrets.token_hex(4)}_{source.name}"
+        shutil.copyfile(source, self.folder / name)
+        return name
+
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
@@ -145,6 +151,7 @@ class Notebook:
     """A notebook open in JupyterLab, and the console errors seen since."""
 
     page: Any
+    lab: Lab
     errors: list[str] = field(default_factory=list)
     closed: bool = False
 
@@ -174,13 +181,28 @@ class Notebook:
         assert "Traceback" not in out, out
         return str(out)
 
+    def turn_to(self, source: Path) -> None:
+        """Another notebook and another kernel in the same page, which takes seconds to load."""
+        self.page.evaluate(_SHUT_DOWN)
+        self.errors.clear()
+        self.page.evaluate(_OPEN, self.lab.put(source))
+
     def close(self) -> None:
         if self.closed:
             return
         self.closed = True
-        self.page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+        self.page.evaluate(_SHUT_DOWN)
         self.page.context.close()
 
+
+_SHUT_DOWN = "() => jupyterapp.shell.currentWidget.sessionContext.shutdown()"
+
+_OPEN = """async path => {
+  jupyterapp.shell.currentWidget.dispose();
+  const notebook = await jupyterapp.commands.execute("docmanager:open", { path });
+  await notebook.context.ready;
+  await notebook.sessionContext.ready;
+}"""
 
 _APPEND = """async code => {
   const notebook = jupyterapp.shell.currentWidget;
@@ -209,13 +231,12 @@ def open_notebook(browser: Any, lab: Lab) -> Iterator[Any]:
     opened: list[Notebook] = []
 
     def open_it(source: Path, **options: Any) -> Notebook:
-        name = f"{len(opened)}_{secrets.token_hex(4)}_{source.name}"
-        shutil.copyfile(source, lab.folder / name)
+        name = lab.put(source)
         page = browser.new_context(
             **{"viewport": {"width": 1200, "height": 900}, **options}
         ).new_page()
         page.add_init_script(path=LOOKS)
-        notebook = Notebook(page)
+        notebook = Notebook(page, lab)
         opened.append(notebook)
         page.on("pageerror", lambda e: notebook.errors.append(f"page error: {e.stack}"))
         page.on("console", lambda m: _note(notebook, m))

@@ -309,23 +309,15 @@ def test_errors_are_shown_and_sliders_live_on(open_notebook: Any, tmp_path: Path
     assert notebook.errors == []
 
 
-def test_reduced_motion_and_a_restarted_kernel(open_notebook: Any) -> None:
-    """Reduced motion means no autoplay; after a restart "run all" gives live players again."""
+def test_reduced_motion(open_notebook: Any) -> None:
+    """Who wants no motion gets no autoplay, and a player that is live."""
     notebook = open_notebook(TOUR, reduced_motion="reduce")
-    for restart in (False, True):
-        if restart:
-            notebook.python("")  # JupyterLab objects to a restart while it greets the kernel
-            notebook.page.evaluate(
-                "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
-            )
-            notebook.python("")
-            notebook.command("notebook:clear-all-cell-outputs")
-        notebook.command("notebook:run-all-cells", wait=False)
-        player = notebook.player(FORWARD)
-        notebook.page.wait_for_timeout(700)
-        assert frame(player) == 0
-        slider(player, "steps T").press("ArrowRight")
-        wait_until(lambda player=player: "of 201" in status(player))
+    notebook.command("notebook:run-all-cells", wait=False)
+    player = notebook.player(FORWARD)
+    notebook.page.wait_for_timeout(700)
+    assert frame(player) == 0
+    slider(player, "steps T").press("ArrowRight")
+    wait_until(lambda: "of 201" in status(player))
     assert notebook.errors == []
 
 
