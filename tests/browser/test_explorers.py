@@ -105,13 +105,13 @@ def test_every_control_to_both_ends_and_back(gallery: Any, name: str) -> None:
     """Keys, pointer and typed numbers: slider, number, kernel and picture agree after each."""
     player = gallery.player(NAMES.index(name))
     pause(player)
-    for control in controls(gallery, name):
-        if not control["enabled"]:
-            continue
-        if control["kind"] == "choice":
-            drive_choice(gallery, player, name, control)
-        else:
-            drive_slider(gallery, player, name, control)
+    alive = [c for c in controls(gallery, name) if c["enabled"]]
+    choices = [c for c in alive if c["kind"] == "choice"]
+    sliders = [c for c in alive if c["kind"] != "choice"]
+    for control in choices:
+        drive_choice(gallery, player, name, control)
+    for control in sliders:
+        drive_slider(gallery, player, name, control, click=control is sliders[0])
     assert player.locator(".dx-notes p.error").count() == 0
     assert gallery.errors == []
 
@@ -125,7 +125,9 @@ def drive_choice(gallery: Any, player: Any, name: str, control: dict[str, Any]) 
         check_pictures(player)
 
 
-def drive_slider(gallery: Any, player: Any, name: str, control: dict[str, Any]) -> None:
+def drive_slider(
+    gallery: Any, player: Any, name: str, control: dict[str, Any], click: bool
+) -> None:
     label, key = control["label"], control["name"]
     handle, number = slider(player, label), entry(player, label)
     ends = []
@@ -138,10 +140,11 @@ def drive_slider(gallery: Any, player: Any, name: str, control: dict[str, Any]) 
         assert float(number.input_value()) == pytest.approx(ends[-1], rel=1e-3, abs=1e-9)
         check_pictures(player)
     assert ends[0] < ends[1]
-    box = handle.bounding_box()
-    gallery.page.mouse.click(box["x"] + 0.4 * box["width"], box["y"] + box["height"] / 2)
-    settle(gallery, player, name)
-    assert ends[0] < value(gallery, name, key) < ends[1]
+    if click:  # what a pointer does, is the same for all of them
+        box = handle.bounding_box()
+        gallery.page.mouse.click(box["x"] + 0.4 * box["width"], box["y"] + box["height"] / 2)
+        settle(gallery, player, name)
+        assert ends[0] < value(gallery, name, key) < ends[1]
     number.fill(str(control["value"]))
     number.press("Enter")
     wait_until(
