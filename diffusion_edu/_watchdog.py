@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import ctypes
 import inspect
 import os
@@ -46,7 +47,7 @@ class _Worker:
         failure = None
         try:
             with torch.no_grad():
-                work()
+                contextvars.Context().run(work)  # what is set for a thread ends with the work
         except BaseException as error:
             failure = error
         self.ends.put(failure)
@@ -74,9 +75,12 @@ def within(seconds: float, work: Callable[[], None]) -> traceback.StackSummary |
     Raises:
         Whatever ``work`` raises.
     """
-    worker = _idle.pop() if _idle else _Worker()
-    worker.jobs.put(work)
     try:
+        worker = _idle.pop()
+    except IndexError:
+        worker = _Worker()
+    try:
+        worker.jobs.put(work)
         failure = worker.ends.get(timeout=seconds)
     except queue.Empty:
         frame = sys._current_frames().get(worker.thread.ident or 0)

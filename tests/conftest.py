@@ -49,24 +49,26 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return FilesAndTestsApart(config, log)
 
 
-# Files that take longest, for the clock rather than by their number of tests.
-LONGEST = (
+# Long work comes first, in this order: processes then end together. Not a class that is interrupted
+# beside attacks on the processor.
+FIRST = (
     "tests/browser/test_explorers.py",
     "tests/hostile/test_hostile.py",
     "tests/test_exercises.py",
+    *APART,
     "tests/test_grading_class.py",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Among processes long work comes first, so that they end together: the longest files, then
-    tests apart, then files with most tests."""
+    """Among processes: those of FIRST, then files with most tests."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return
     sizes = Counter(item.path for item in items)
 
     def key(item: pytest.Item) -> tuple[int, int]:
-        rank = 0 if item.nodeid.startswith(LONGEST) else 1 if item.nodeid.startswith(APART) else 2
+        those = [start for start in FIRST if item.nodeid.startswith(start)]
+        rank = FIRST.index(max(those, key=len)) if those else len(FIRST)
         return rank, -sizes[item.path]
 
     items.sort(key=key)

@@ -14,7 +14,7 @@ from .tables import as_json, canvas_csv, grades_csv, gradescope, junit_xml, mood
 
 __all__ = ["write"]
 
-FOLDERS = ("feedback", "gradescope")
+PAGES, GRADESCOPE = "feedback", "gradescope"  # folders
 
 
 def write(
@@ -43,11 +43,11 @@ def write(
         texts["moodle.csv"] = moodle_csv(rows, exercise)
     for row in rows:
         name = file_name(row["id"])
-        _write(out / FOLDERS[0] / f"{name}.html", student_page(row, exercise))
-        _write(out / FOLDERS[1] / f"{name}.json", as_json(gradescope(row)))
+        _write(out / PAGES / f"{name}.html", student_page(row, exercise))
+        _write(out / GRADESCOPE / f"{name}.json", as_json(gradescope(row)))
     for name, text in texts.items():
         _write(out / name, text)
-    return [out / name for name in (*texts, *FOLDERS)]
+    return [out / name for name in (*texts, PAGES, GRADESCOPE)]
 
 
 def _write(path: Path, text: str) -> None:
