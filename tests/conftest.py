@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +18,9 @@ from diffusion_edu.schedules import Schedule
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: more threads would only fight
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # so it is in the background of a shell
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests and their commands get Ctrl-C
 
 
 @pytest.hookimpl(optionalhook=True)
