@@ -59,6 +59,7 @@ class _Worker:
         raised = ctypes.py_object(Stopped)
         ident = ctypes.c_ulong(self.thread.ident or 0)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, raised)
+        self.thread.join(GRACE)
 
 
 _idle: list[_Worker] = []
@@ -79,19 +80,19 @@ def within(seconds: float, work: Callable[[], None]) -> traceback.StackSummary |
         worker = _idle.pop()
     except IndexError:
         worker = _Worker()
+    failure, in_time = None, False
     try:
         worker.jobs.put(work)
         failure = worker.ends.get(timeout=seconds)
+        in_time = True
     except queue.Empty:
         frame = sys._current_frames().get(worker.thread.ident or 0)
-        where = traceback.extract_stack(frame) if frame is not None else traceback.StackSummary()
-        worker.stop()
-        worker.thread.join(GRACE)
-        return where
-    except BaseException:  # Ctrl-C while waiting
-        worker.stop()
-        raise
-    _idle.append(worker)
+        return traceback.extract_stack(frame) if frame is not None else traceback.StackSummary()
+    finally:  # Ctrl-C stops the work too
+        if in_time:
+            _idle.append(worker)
+        else:
+            worker.stop()
     if failure is not None:
         raise failure
     return None

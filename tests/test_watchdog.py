@@ -114,6 +114,7 @@ def test_ctrl_c_stops_the_work() -> None:
 
     def loop() -> None:
         threads.append(threading.current_thread())
+        time.sleep(0.5)  # a signal just before the wait begins would not end it
         signal.pthread_kill(waiting, signal.SIGINT)
         while True:
             time.sleep(0.001)
