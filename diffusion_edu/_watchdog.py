@@ -80,7 +80,7 @@ def within(seconds: float, work: Callable[[], None]) -> traceback.StackSummary |
         worker = _idle.pop()
     except IndexError:
         worker = _Worker()
-    failure, in_time = None, False
+    in_time = False
     try:
         worker.jobs.put(work)
         failure = worker.ends.get(timeout=seconds)
