@@ -9,6 +9,7 @@ from torch import nn
 from diffusion_edu import schedules
 from diffusion_edu.nets import EMA, MLP, AsEps, UNet, UNetConfig
 from diffusion_edu.nets.mlp import time_embedding
+from diffusion_edu.nets.switches import seeded
 from diffusion_edu.objectives import loss_simple
 from diffusion_edu.prediction import guided, predict
 from diffusion_edu.sampling import ddim
@@ -62,6 +63,27 @@ def test_time_embedding_is_pairs_of_sine_and_cosine(dim):
     sin, cos = e.chunk(2, 1)
     assert torch.allclose(sin**2 + cos**2, torch.ones_like(sin), atol=1e-5)
     assert torch.pdist(e).min() > 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("num_classes", [0, 3])
+def test_a_network_of_another_dtype(dtype, num_classes):
+    """Weights and points of one dtype give an answer of that dtype, which is that of float32."""
+    net, x, t = randomised(MLP(num_classes=num_classes)), torch.randn(4, 2), torch.arange(1, 5)
+    wanted, got = net(x, t), net.to(dtype)(x.to(dtype), t)
+    assert got.dtype == dtype
+    assert torch.allclose(got.float(), wanted, atol=0.1 if dtype == torch.bfloat16 else 1e-5)
+
+
+def test_seeding_a_block_leaves_gpus_alone(monkeypatch):
+    """First weights come from the seed; the CPU's generator is put back, no GPU's is touched."""
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail(f"GPUs: {seed}"))
+    before, drawn = torch.get_rng_state(), []
+    for _ in range(2):
+        with seeded(7):
+            drawn.append(torch.rand(3))
+    assert torch.equal(*drawn)
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_no_class_is_the_null_class():
@@ -136,6 +158,7 @@ def test_as_eps_is_the_prediction_of_noise(kind):
     y = torch.arange(8) % 3
     wanted = predict(kind, net(x, t, y), x, t, CHAIN).eps
     assert torch.allclose(model(x, t, y), wanted, rtol=1e-12, atol=1e-12)
+    assert torch.equal(model(x, t, y=y), model(x, t, y))  # as networks take it
     as_usual = ddim(model, x, CHAIN, 10)
     assert torch.allclose(as_usual, ddim(net, x, CHAIN, 10, kind=kind), rtol=1e-9, atol=1e-9)
 

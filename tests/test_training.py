@@ -14,16 +14,22 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from diffusion_edu import schedules
 from diffusion_edu._files import write_atomically
 from diffusion_edu.data import toy
+from diffusion_edu.data.loader import Points
 from diffusion_edu.nets import MLP
 from diffusion_edu.training import (
     RECIPES,
     Config,
+    Machine,
     Recipe,
+    State,
     checkpoint,
+    export,
+    measure,
     null_mmd2,
     recipe,
     train,
@@ -100,14 +106,14 @@ def test_learning_rate(steps, warmup, lr_end):
     assert config.lr_at(max(steps, warmup + 1)) >= 0.5 * lr_end - 1e-12
 
 
-def test_uint8_images_train_as_their_float_images():
-    """uint8 data gives the same records as to_float of it: images are mapped batch by batch."""
+def test_all_dtypes_of_data_train_alike():
+    """uint8 images and float64 give the records of float32: they are mapped batch by batch."""
     u = torch.randint(0, 256, (40, 2), dtype=torch.uint8)
     runs = []
-    for data in (u, toy.from_uint8(u)):
+    for data in (u, toy.from_uint8(u), toy.from_uint8(u).double()):
         model, schedule = SMALL.network()
         runs.append([r.loss for r in train(model, data, schedule, replace(CONFIG, steps=14))])
-    assert runs[0] == runs[1]
+    assert runs[0] == runs[1] == runs[2]
 
 
 def test_warns_when_the_chain_does_not_end_in_noise():
@@ -129,7 +135,44 @@ def test_the_global_generator_is_left_alone():
     assert one == [r.loss for r in begin(None)]
 
 
+def test_samples_are_measured_where_the_network_is():
+    """The noise goes to the device of the weights, as on a GPU; "meta" computes only shapes."""
+    seen = set()
+
+    class Spy(nn.Linear):
+        def forward(self, x, t):
+            seen.add(x.device.type)
+            return super().forward(x)
+
+    with pytest.raises(NotImplementedError, match="meta"):  # there is no data to bring back
+        measure(Spy(2, 2, device="meta"), schedules.linear(100), "moons")
+    assert seen == {"meta"}
+
+
+def test_a_file_does_not_round_the_network(tmp_path):
+    """Weights of images are float16 in the file; those in memory stay as they are."""
+    plan = recipe("digits")
+    model, _ = plan.network()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    export(model, plan, tmp_path / "digits.safetensors", {})
+    assert same(model.state_dict(), before)
+    assert not same({k: v.half().float() for k, v in before.items()}, before)
+
+
 # ---- checkpoints ---------------------------------------------------------------------------------
+
+
+def test_losses_since_the_last_record_go_back_to_their_device(tmp_path):
+    """Stopped between records on a GPU, a run has losses there, as those to come ("meta" here)."""
+    path = tmp_path / "checkpoint.pt"
+    list(begin(path, watch=lambda step: step == 10))  # three steps after a record
+    model, schedule = SMALL.network()
+    state = State(model, Points(SMALL.points()[0]), schedule, CONFIG, Machine(torch.device("cpu")))
+    state.machine = Machine(torch.device("meta"))
+    checkpoint.load_into(state, path, {})
+    assert [(t.device.type, losses.device.type) for t, losses in state.parts] == 3 * [
+        ("cpu", "meta")
+    ]
 
 
 @pytest.mark.parametrize("stop", [1, 6, 7, 8, 59, 60])
@@ -137,7 +180,7 @@ def test_stopped_at_any_step_and_resumed_equals_uninterrupted(tmp_path, stop):
     """watch ends the run after any step, between records too: resumed, all bits are the same."""
     whole = list(begin(tmp_path / "whole.pt"))
     first = list(begin(tmp_path / "parts.pt", watch=lambda step: step == stop))
-    assert checkpoint.read(tmp_path / "parts.pt")["step"] >= stop
+    assert checkpoint.read(tmp_path / "parts.pt")["step"] == stop
     rest = list(begin(tmp_path / "parts.pt", resume=True))
     assert [r.loss for r in first + rest] == [r.loss for r in whole]
     assert same(content(tmp_path / "whole.pt"), content(tmp_path / "parts.pt"))
@@ -284,6 +327,7 @@ def test_null_mmd2_scales_as_one_over_n():
     [
         (lambda: recipe("moon"), "Did you mean 'moons'"),
         (lambda: Config(steps=0), "steps"),
+        (lambda: Points(torch.ones(3, 2, dtype=torch.int64)), "data must be float, or torch.uint8"),
         (lambda: Config(lr=math.nan), "lr"),
         (lambda: Config(lr_end=2), "lr_end"),
         (lambda: begin(None, resume=True).__next__(), "checkpoint="),

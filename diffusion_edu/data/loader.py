@@ -101,7 +101,7 @@ class Points:
         device: where batches are used; the data stay where they are.
 
     Raises:
-        ValueError: data without examples, or with NaN or inf.
+        ValueError: data without examples, of another dtype, or with NaN or inf.
     """
 
     null = 0
@@ -109,7 +109,9 @@ class Points:
     def __init__(self, data: Tensor, device: str | torch.device = "cpu") -> None:
         if data.ndim < 2 or len(data) == 0:
             raise ValueError(f"data must have shape (N, *D) with N >= 1, got {tuple(data.shape)}")
-        if data.is_floating_point() and not data.isfinite().all():
+        if not (data.is_floating_point() or data.dtype == torch.uint8):
+            raise ValueError(f"data must be float, or torch.uint8 images, got {data.dtype}")
+        if not data.isfinite().all():
             raise ValueError("data must be finite, got NaN or inf: drop those examples")
         self.images, self.device = data, device
 
@@ -130,5 +132,5 @@ class Points:
 
 
 def as_float(x: Tensor) -> Tensor:
-    """uint8 images -> float in [-1, 1]; floats pass."""
-    return to_float(x) if x.dtype == torch.uint8 else x
+    """uint8 images -> float in [-1, 1]; floats, float64 from numpy for one, -> torch's default."""
+    return to_float(x) if x.dtype == torch.uint8 else x.to(torch.get_default_dtype())

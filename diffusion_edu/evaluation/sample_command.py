@@ -80,7 +80,7 @@ def sample(
     variance, eta = ("large", 1.0) if ddpm else ("eta", eta or 0.0)
     how: dict[str, Any] = {"steps": steps, "eta": eta, "variance": variance, "seed": seed}
     if points:
-        drawn = _draw_points(network, schedule, n or 2000, **how)
+        drawn = _draw_points(network, schedule, (n or 2000, *info.shape), **how)
     else:
         drawn = _draw_images(network, schedule, info, n or 100, guidance=guidance, **how)
     if out is None:
@@ -99,13 +99,20 @@ def _summary(drawn: Tensor) -> str:
 
 
 def _draw_points(
-    network: Any, schedule: Schedule, n: int, *, steps: int, eta: float, variance: Any, seed: int
+    network: Any,
+    schedule: Schedule,
+    shape: tuple[int, ...],
+    *,
+    steps: int,
+    eta: float,
+    variance: Any,
+    seed: int,
 ) -> Tensor:
     from tqdm import tqdm
 
     torch.set_num_threads(1)  # on a small network more threads wait longer than they compute
     g = torch.Generator().manual_seed(seed)
-    points = torch.randn(n, network.dim, generator=g)
+    points = torch.randn(shape, generator=g)
     walk = sampling.sample(
         network, points, schedule, steps, eta=eta, variance=variance, generator=g
     )

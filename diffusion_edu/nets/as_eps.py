@@ -17,7 +17,7 @@ class AsEps(nn.Module):
     r"""model(x_t, t, ...) -> eps, from a network of another kind, by the formulas of ``predict``.
 
     Why: the noise of x_t is nearly x_t itself when t is large, so a network that predicts it must
-    copy its input, and x0 = (x_t - b eps) / a multiplies what it gets wrong by b/a: 158 at t = T of
+    copy its input, and x0 = (x_t - b eps) / a multiplies what it gets wrong by b/a: 157 at t = T of
     the linear schedule. From v instead, eps = b x_t + a v and x0 = a x_t - b v: the copy is exact
     and errors reach x0 unmagnified (Salimans & Ho 2202.00512 sec. 4). To everything else the two
     are the same kind of network. ``training.train`` takes its loss in the quantity predicted.
@@ -53,7 +53,7 @@ class AsEps(nn.Module):
         """The network's own: samplers read from it how many classes it knows. None without."""
         return getattr(self.net, "config", None)
 
-    def forward(self, x: Tensor, t: Tensor, *extra: Tensor | None) -> Tensor:
-        """x: (B, *D); t: (B,) in 1..T; ``extra``, as the class y, goes to the network."""
+    def forward(self, x: Tensor, t: Tensor, *extra: Any, **named: Any) -> Tensor:
+        """x: (B, *D); t: (B,) in 1..T; what else is given, as the class y, goes to the network."""
         a, b = per_example(self.a[t], x), per_example(self.b[t], x)
-        return eps_and_x0(self.kind, self.net(x, t, *extra), x, a, b)[0]
+        return eps_and_x0(self.kind, self.net(x, t, *extra, **named), x, a, b)[0]

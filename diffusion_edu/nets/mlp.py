@@ -74,7 +74,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """x: (B, dim); t: (B,) in 1..T; y: (B,) int64 classes, None = the null class."""
-        e = time_embedding(t * (1000 / self.T), self.time_dim)
+        e = time_embedding(t * (1000 / self.T), self.time_dim).to(self.enter.weight.dtype)
         if self.label is not None:
             null = torch.full_like(t, self.num_classes)
             e = e + self.label(null if y is None else y)

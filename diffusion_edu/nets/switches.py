@@ -24,6 +24,10 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
 
     Layers draw their first weights from them, and dropout what it drops.
     """
-    with torch.random.fork_rng([device] if device is not None and device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    gpu = device if device is not None and device.type == "cuda" else None
+    with torch.random.fork_rng([] if gpu is None else [gpu]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds all GPUs, for good
+        if gpu is not None:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(seed)
         yield

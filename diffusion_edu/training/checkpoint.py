@@ -123,4 +123,5 @@ def load_into(state: State, path: Path, wanted: Mapping[str, Any]) -> None:
         raise ValueError(f"{path} belongs to another network: {error}") from error
     state.step, state.ema.updates = content["step"], content["updates"]
     state.log, state.seconds = content["log"], content["seconds"]
-    state.parts = [(t, losses) for t, losses in content["parts"]]
+    device = state.machine.device  # where the losses to come will be; t stays on the CPU
+    state.parts = [(t, losses.to(device)) for t, losses in content["parts"]]

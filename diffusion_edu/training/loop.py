@@ -124,11 +124,15 @@ def train(
     save = _keeper(state, checkpoint, resume)
     held = _held(state, validation)
     while state.step < state.config.steps:
-        if not _steps(state, watch):
-            return save()
+        stopped = _steps(state, watch)
+        if state.step < state.config.steps and state.step % state.config.every:
+            save()  # stopped before the next record
+            return
         record = _record(state, held)
         save()
         yield record
+        if stopped:
+            return
 
 
 def _begin(
@@ -186,16 +190,16 @@ def _held(state: State, validation: Tensor | Held | None) -> Held:
 
 
 def _steps(state: State, watch: Callable[[int], bool] | None) -> bool:
-    """Steps up to the next record; False if ``watch`` stopped them before."""
-    config, start = state.config, time.perf_counter()
+    """Steps up to the next record, or until ``watch`` stops them; whether it did."""
+    config, start, stopped = state.config, time.perf_counter(), False
     end = min(config.steps, (state.step // config.every + 1) * config.every)
     while state.step < end:
         state.parts.append(_step(state))
-        stopped = watch is not None and watch(state.step)
-        if stopped and _parallel.world() == 1 and state.step < end:
+        stopped |= watch is not None and watch(state.step)
+        if stopped and _parallel.world() == 1:
             break
     state.seconds += time.perf_counter() - start
-    return state.step == end
+    return stopped
 
 
 def _record(state: State, held: Held) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ def measure(model: nn.Module, schedule: Schedule, data: str, seed: int = 0) -> f
     ``seed`` picks both the starting noise and the fresh draw.
     """
     g = torch.Generator().manual_seed(seed)
-    samples = ddim(model, torch.randn(POINTS, 2, generator=g), schedule, STEPS)
+    x_T = torch.randn(POINTS, 2, generator=g).to(next(model.parameters()).device)
+    samples = ddim(model, x_T, schedule, STEPS).cpu()
     return float(mmd2(samples, toy.load(data, POINTS, FRESH_SEED + seed), bandwidth=toy.BANDWIDTH))
 
 
@@ -72,6 +74,7 @@ def export(
     """
     half = isinstance(recipe, ImageRecipe)
     weights = _rounded(model, torch.float16 if half else torch.float32)
+    model = copy.deepcopy(model)
     model.load_state_dict(weights)
     _, schedule = recipe.network()
     data, held = recipe.load(schedule)

@@ -16,7 +16,7 @@ from .learner import Learner, LearnerError, bad_values, compared
 
 __all__ = ["run_learner"]
 
-AGREES = 1e-3  # rounding of eps is magnified by b/a = 158 at t = T
+AGREES = 1e-3  # rounding of eps is magnified by b/a = 157 at t = T
 
 
 class _Late(Exception):  # noqa: N818, carries a sentence out of a sampler

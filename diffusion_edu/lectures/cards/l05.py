@@ -67,7 +67,7 @@ CARDS: dict[str, Card] = {
             "schedule). How wrong is the x₀ computed from it?"
         ),
         why=(
-            "x₀ = (xₜ − √(1−ᾱ) ε)/√ᾱ, and √((1−ᾱ)/ᾱ) is about 158 at t = T. That is why samplers "
+            "x₀ = (xₜ − √(1−ᾱ) ε)/√ᾱ, and √((1−ᾱ)/ᾱ) is about 157 at t = T. That is why samplers "
             "of images clip the predicted x₀, and why networks that predict v are calmer there."
         ),
         answer=_amplified,
