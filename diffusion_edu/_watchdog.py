@@ -43,7 +43,8 @@ class _Worker:
         work = self.jobs.get()
         if work is None:
             return False
-        torch.set_num_threads(1)  # both are switches of the thread: see ``small_work``
+        torch.set_num_threads(1)  # switches of the thread, as gradients are: see ``small_work``
+        torch.set_default_device(None)
         failure = None
         try:
             with torch.no_grad():

@@ -52,7 +52,7 @@ def _sum_non_batch(x: Tensor) -> Tensor:
     return x.flatten(1).sum(1) if x.ndim > 1 else x
 
 
-def _precise(x: Tensor) -> Tensor:
+def precise(x: Tensor) -> Tensor:
     """float64, except on Apple's mps, which has none."""
     return x if x.device.type == "mps" else x.double()
 
@@ -117,11 +117,13 @@ class Gaussian:
         masses differ, the result is inf.
         """
         check_same_shape(mean=self.mean, other_mean=other.mean)
-        v1, v2 = _precise(self.var).expand_as(self.mean), _precise(other.var).expand_as(self.mean)
-        squared = (_precise(self.mean) - _precise(other.mean)) ** 2
+        v1, v2 = precise(self.var).expand_as(self.mean), precise(other.var).expand_as(self.mean)
+        squared = (precise(self.mean) - precise(other.mean)) ** 2
         # r - log(1 + r) with r = v1/v2 - 1: two nearly equal variances cancel, hence float64.
+        # Where v1 is so small that r rounds to -1, the logarithm is that of v1/v2.
         excess = (v1 - v2) / v2
-        terms = 0.5 * (excess - torch.log1p(excess) + squared / v2)
+        log_ratio = torch.where(excess < -0.5, v1.log() - v2.log(), excess.clamp(-0.5).log1p())
+        terms = 0.5 * (excess - log_ratio + squared / v2)
         points = (v1 == 0) | (v2 == 0)
         same = (v1 == v2) & (squared == 0)
         edge = torch.where(same, 0.0, torch.full_like(terms, math.inf))
@@ -153,7 +155,7 @@ def discretized_log_prob(
             "var must be > 0 in the discretised decoder: at t=1 use beta_1, or beta_tilde_2"
         )
     half = (high - low) / (levels - 1) / 2
-    std, centred = _precise(var).sqrt(), _precise(x) - _precise(mean)
+    std, centred = precise(var).sqrt(), precise(x) - precise(mean)
     upper = torch.where(x > high - half, math.inf, (centred + half) / std)
     lower = torch.where(x < low + half, -math.inf, (centred - half) / std)
     return _sum_non_batch(_log_normal_mass(lower, upper)).to(x.dtype)

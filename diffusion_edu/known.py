@@ -56,10 +56,16 @@ def holding(
         part: an orthogonal projection, such as ``pixels(mask)`` or ``gray``.
     """
 
+    held = _holding_x0(model, known, part, schedule, kind)
+    return lambda x_t, t: predict("x0", held(x_t, t), x_t, t, schedule).eps
+
+
+def _holding_x0(model: Model, known: Tensor, part: Part, schedule: Schedule, kind: Kind) -> Model:
+    """``holding`` as a network that predicts x_0, which can begin where alpha_bar_T = 0."""
+
     def held(x_t: Tensor, t: Tensor) -> Tensor:
         x0 = predict(kind, model(x_t, t), x_t, t, schedule).x0
-        x0 = x0 + part(known.expand_as(x0) - x0)
-        return predict("x0", x0, x_t, t, schedule).eps
+        return x0 + part(known.expand_as(x0) - x0)
 
     return held
 
@@ -97,13 +103,13 @@ def fill_in(
     _check_broadcasts(known, x_T)
     check_count(repeats, 1, None, "repeats")
     kind = options.pop("kind", "eps")
-    held, x = holding(model, known, part, schedule, kind), x_T
+    held, x = _holding_x0(model, known, part, schedule, kind), x_T
+    options |= {"kind": "x0", "eta": eta, "generator": generator}
     for t, s in pairwise(levels_of(taus, schedule.T)):
         for again in range(repeats):
             if again:
                 x = _back_to(x, s, t, schedule, generator)
-            walk = sample(held, x, schedule, [t, s], eta=eta, generator=generator, **options)
-            x = next(walk).x_s
+            x = next(sample(held, x, schedule, [t, s], **options)).x_s
     return x
 
 

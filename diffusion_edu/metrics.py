@@ -40,7 +40,7 @@ def mmd2(x: Tensor, y: Tensor, bandwidth: float | Tensor | None = None) -> Tenso
     MMD^2 = mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j)
     k(a, b) = exp( -||a - b||^2 / (2 bandwidth^2) )
 
-    Its expectation is 0 when both distributions agree, so about half the values are then negative.
+    Its expectation is 0 when both distributions agree: more than half the values are then negative.
     Misses: structure much finer or much coarser than the bandwidth, and modes of small weight.
     Values under different bandwidths cannot be compared: fix one for a whole table.
 
@@ -277,8 +277,8 @@ def kernel_distance(x: Tensor, y: Tensor, degree: int = 3) -> Tensor:
     k(a, b) = ( a.b / d + 1 )^degree;  mean over i != j within x, within y, minus twice across
 
     Of Inception features of images it is the KID. Unlike ``frechet_distance`` its expectation does
-    not depend on the number of samples: 0 when both distributions agree, so about half the values
-    are then negative. Misses: what moments up to ``degree`` do not show.
+    not depend on the number of samples: 0 when both distributions agree, with values below it as
+    well as above. Misses: what moments up to ``degree`` do not show.
 
     Args:
         x, y: (n, d), (m, d), at least 2 points each.

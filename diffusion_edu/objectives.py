@@ -21,7 +21,7 @@ from ._checks import (
 from .forward import q_marginal, q_sample
 from .gaussian import Gaussian, bits_per_dim, discretized_log_prob, standard_normal
 from .posterior import q_posterior
-from .prediction import Kind, Model, batch_time, between, check_kind, predict
+from .prediction import Kind, Model, all_kinds, batch_time, between, check_kind, predict
 from .schedules import Schedule, at, lookup
 
 __all__ = [
@@ -80,16 +80,14 @@ def loss_per_example(
     x_t = q_sample(x0, t, eps, schedule)
     output = model(x_t, batch_time(t, x0))
     check_same_shape(x_t=x_t, output=output)
-    error = output - _target(kind, x0, eps, x_t, t, schedule)
+    error = output - _target(kind, x0, eps, t, schedule)
     return (error**2).flatten(1).mean(1)
 
 
-def _target(
-    kind: Kind, x0: Tensor, eps: Tensor, x_t: Tensor, t: Time, schedule: Schedule
-) -> Tensor:
-    if kind == "eps":
-        return eps  # not from x_t and x0, which rounds where the noise is small
-    target: Tensor = getattr(predict("x0", x0, x_t, t, schedule), kind)
+def _target(kind: Kind, x0: Tensor, eps: Tensor, t: Time, schedule: Schedule) -> Tensor:
+    """From x0 and eps as they were given: by way of x_t it rounds where the noise is small."""
+    a, b = at(schedule.sqrt_alpha_bar, t, x0), at(schedule.sqrt_one_minus_alpha_bar, t, x0)
+    target: Tensor = getattr(all_kinds(eps, x0, a, b), kind)
     return target
 
 

@@ -48,7 +48,11 @@ def predict(kind: Kind, output: Tensor, x_t: Tensor, t: Time, schedule: Schedule
     check_same_shape(x_t=x_t, output=output)
     check_kind(kind, t, schedule)
     a, b = at(schedule.sqrt_alpha_bar, t, x_t), at(schedule.sqrt_one_minus_alpha_bar, t, x_t)
-    eps, x0 = eps_and_x0(kind, output, x_t, a, b)
+    return all_kinds(*eps_and_x0(kind, output, x_t, a, b), a, b)
+
+
+def all_kinds(eps: Tensor, x0: Tensor, a: Tensor, b: Tensor) -> Prediction:
+    """v and the score beside the eps and x0 that they stand for (formulas: ``predict``)."""
     return Prediction(eps, x0, v=a * eps - b * x0, score=-eps / b)
 
 

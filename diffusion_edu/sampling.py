@@ -20,7 +20,7 @@ from ._checks import (
     check_time,
 )
 from .forward import q_sample
-from .gaussian import Noise, shared_noise, standard_normal
+from .gaussian import Noise, precise, shared_noise, standard_normal
 from .posterior import ddim_sigma, direction_weight
 from .prediction import Kind, Model, batch_time, between, check_kind, eps_and_x0, mix, predict
 from .schedules import Schedule, at, lookup, per_example
@@ -179,7 +179,7 @@ def walk(
         if learned:
             output, v = check_heads(output, x)
         check_same_shape(x_t=x, output=output)
-        eps, x0 = eps_and_x0(kind, output, x, a, b)
+        eps, x0 = eps_and_x0(kind, output.to(x.dtype), x, a, b)  # autocast's may be half as precise
         if bounds is not None:  # clamping x0 alone would break x_t = a x0 + b eps
             eps, x0 = eps_and_x0("x0", x0.clamp(*bounds), x, a, b)
         x_s = mix(on_x0, x0, on_eps, eps)
@@ -330,15 +330,15 @@ def slerp(a: Tensor, b: Tensor, lam: float | Tensor) -> Tensor:
     check_same_shape(a=a, b=b)
     shape = (-1, *[1] * (a.ndim - 1))
     lam = torch.as_tensor(lam, dtype=a.dtype, device=a.device).expand(len(a)).view(shape)
-    u, v = a.flatten(1), b.flatten(1)
-    cos = (u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1)).clamp(min=torch.finfo(a.dtype).tiny)
+    u, v = precise(a).flatten(1), precise(b).flatten(1)  # near theta = pi a rounding is an angle
+    cos = (u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1)).clamp(min=torch.finfo(u.dtype).tiny)
     theta = cos.clamp(-1, 1).acos().view(shape)
     sin = theta.sin()
     linear = sin < 1e-4  # below this sin(x)/sin(theta) is x/theta to 2e-9
     safe = torch.where(linear, 1.0, sin)
     on_a = torch.where(linear, 1 - lam, ((1 - lam) * theta).sin() / safe)
     on_b = torch.where(linear, lam, (lam * theta).sin() / safe)
-    return on_a * a + on_b * b
+    return on_a.to(a) * a + on_b.to(a) * b
 
 
 def interpolate(

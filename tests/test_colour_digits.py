@@ -12,7 +12,7 @@ from diffusion_edu.known import fill_in, gray, holding, pixels
 from diffusion_edu.nets.pretrained import WEIGHTS, pretrained
 from diffusion_edu.oracles import EmpiricalOracle, MixtureOracle
 from diffusion_edu.sampling import ddim, sample
-from diffusion_edu.schedules import linear
+from diffusion_edu.schedules import linear, zero_terminal_snr
 from diffusion_edu.training import evaluate, recipe
 from diffusion_edu.viz import l10
 
@@ -100,6 +100,17 @@ def test_the_known_part_comes_out_exactly(kind, eta):
         for repeats in (1, 3):
             x = fill_in(network, x_T, known, part, CHAIN, 10, repeats=repeats, **how)
             assert (part(x) - part(known)).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("kind", ["x0", "v"])
+def test_the_known_part_comes_out_of_pure_noise(kind):
+    """Where alpha_bar_T = 0 a network that predicts x0 or v is filled in too; one of eps cannot."""
+    chain, known = zero_terminal_snr(CHAIN), torch.tensor([[0.5, 0.0]])
+    mask = pixels(torch.tensor([1.0, 0.0]))
+    x = fill_in(lambda x, t: 0.1 * x, normal(5, 2), known, mask, chain, 10, kind=kind)
+    assert (x[:, 0] - 0.5).abs().max() < 1e-6
+    with pytest.raises(ValueError, match="alpha_bar_t = 0"):
+        fill_in(lambda x, t: 0.1 * x, normal(5, 2), known, mask, chain, 10)
 
 
 def test_nothing_and_everything_known():

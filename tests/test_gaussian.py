@@ -92,6 +92,15 @@ def test_kl_of_nearly_equal_variances_keeps_its_digits(dtype, exponent):
     assert got == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("exponent", [-3, -12, -17, -100])
+def test_kl_of_a_very_narrow_gaussian_is_finite(exponent):
+    """KL(N(0, v) || N(0, 1)) = (v - 1 - log v)/2, however small v is."""
+    one = torch.ones(1, 1, dtype=torch.float64)
+    expected = (10**exponent - 1 - exponent * math.log(10)) / 2
+    got = Gaussian(0 * one, one * 10**exponent).kl(Gaussian(0 * one, one)).item()
+    assert got == pytest.approx(expected, rel=1e-12)
+
+
 def test_kl_of_point_masses():
     """KL(delta || delta) = 0 when equal, inf when not; inf if only one of the two is a point."""
     zero, one = torch.zeros(1, 2), torch.ones(1, 2)

@@ -54,17 +54,22 @@ def test_losses_of_two_kinds_differ_by_snr_weight(case: Case, kind):
     assert weighted.item() == pytest.approx(plain.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["eps", "x0"])
-def test_a_perfect_network_has_loss_0(kind, randn):
-    """The error is 0, not its rounding, for a network that returns the very eps or x0; float32."""
-    x0, eps = randn(4, 2, dtype=torch.float32), randn(4, 2, dtype=torch.float32)
-    truth = {"eps": eps, "x0": x0}[kind]
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["eps", "x0", "v", "score"])
+def test_a_perfect_network_has_loss_0(kind, dtype, randn):
+    """The error is 0 for a network that returns the very eps or x0; for v and the score, which
+    are computed from both, it is their rounding and not that of x_t, however small the noise."""
+    x0, eps, schedule = randn(4, 2, dtype=dtype), randn(4, 2, dtype=dtype), schedules.linear()
     for t in (1, 500, 1000):
+        a, b = schedule.sqrt_alpha_bar[t], schedule.sqrt_one_minus_alpha_bar[t]
+        truths = {"eps": eps, "x0": x0, "v": a * eps - b * x0, "score": -eps / b}
+        truth = truths[kind].to(dtype)
         loss = objectives.loss_simple(
-            lambda x, t: truth, x0, t, eps, schedules.linear(), kind, torch.ones(4).double()
+            lambda x, t, truth=truth: truth, x0, t, eps, schedule, kind, torch.ones(4).double()
         )
-        assert loss == 0
-        assert loss.dtype == torch.float32  # whatever the weights are
+        rounding = 0 if kind in ("eps", "x0") else 4 * torch.finfo(dtype).eps * truth.abs().max()
+        assert loss <= rounding**2
+        assert loss.dtype == dtype  # whatever the weights are
 
 
 def test_weights_are_per_example(randn):

@@ -130,6 +130,17 @@ def test_any_shape_any_schedule(name, dtype, generator):
         assert x_0.isfinite().all()
 
 
+@pytest.mark.parametrize("kind", ["eps", "x0", "v", "score"])
+def test_a_network_in_half_precision_leaves_the_state_as_it_was(kind, randn):
+    """Under autocast a network answers in bfloat16; the chain stays in float32, step by step."""
+    schedule, x_T = schedules.linear(20), randn(4, 2, dtype=torch.float32)
+    walk = sample(lambda x, t: net(x, t).bfloat16(), x_T, schedule, 5, eta=0.0, kind=kind)
+    for step in walk:
+        assert {x.dtype for x in (step.eps, step.x0, step.x_s)} == {torch.float32}
+        expected = reverse_step(step.x0, step.eps, step.t, step.s, schedule)
+        torch.testing.assert_close(step.x_s, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_the_network_is_asked_with_int64_batches(randn):
     """model(x_t (B, *D), t (B,) int64): one call a step, t in 1..T, never 0."""
     seen = []

@@ -74,13 +74,16 @@ def test_a_thread_works_again_and_keeps_nothing() -> None:
 
 
 def test_what_work_sets_for_its_thread_ends_with_it() -> None:
-    """Gradients and contexts are for the next work as they are for any."""
+    """Gradients, the default device and contexts are for the next work as they are for any."""
     seen: list[Any] = []
 
     def work() -> None:
-        seen.append((decimal.getcontext().prec, torch.is_grad_enabled()))
+        seen.append(
+            (decimal.getcontext().prec, torch.is_grad_enabled(), torch.get_default_device())
+        )
         decimal.getcontext().prec = 7
         torch.set_grad_enabled(True)
+        torch.set_default_device("meta")
 
     for _ in range(2):
         within(5, work)
