@@ -124,7 +124,7 @@ SYLLABUS = (
         "Images, and what they should show",
         "The U-Net, guidance without a classifier, colourising and repairing pictures.",
         60,
-        ("07",),
+        ("07", "09"),
         "E9",
     ),
     Lecture(

@@ -106,8 +106,8 @@ mine
 # %% [markdown]
 # Look at the middle of the slider: your cloud is smaller. Half of one thing plus half of an
 # unrelated one has less spread than either. The real recipe makes up for that. (Curious? Replace
-# the two shares by their square roots, run the cell again, and watch the *variance* line. If your
-# code has a mistake, the message appears under the picture.)
+# the two shares by their square roots, run the cell again, and compare the two clouds. If your code
+# has a mistake, the message appears under the picture.)
 #
 # ## 6. Sliders are variables
 #

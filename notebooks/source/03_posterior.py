@@ -27,7 +27,8 @@ de.PosteriorPlayground()
 #
 # - *Prior*: where $\mathbf{x}_{t-1}$ may be if only $\mathbf{x}_0$ is known. *Likelihood*: which
 #   $\mathbf{x}_{t-1}$ explain $\mathbf{x}_t$. Their product, scaled to area 1, is the *posterior*.
-# - Small $t$: the posterior sits at $\mathbf{x}_0$. Large $t$: it follows $\mathbf{x}_t$.
+# - At $t=2$, the smallest here, $\mathbf{x}_0$ and $\mathbf{x}_t$ count alike. (At $t=1$ the
+#   posterior is $\mathbf{x}_0$ itself.) Large $t$: it follows $\mathbf{x}_t$.
 # - Change **beta**. Whatever it is, the posterior is never wider than the other two.
 #
 # The symbols, from lectures [01](01_forward_process.ipynb) and [02](02_jump_to_any_t.ipynb):
@@ -478,7 +479,8 @@ table(["", "value"], [kl, known, ("variance of the step back, x₀ unknown", unk
 # %% [markdown] tags=["answer"]
 # 1. Not at all at $t=1$: the weight of $\mathbf{x}_t$ is 0. At large $t$ by
 #    $\sqrt{\alpha_t}(1-\bar\alpha_{t-1})/(1-\bar\alpha_t)\to\sqrt{\alpha_t}$.
-# 2. $\beta_t$ for $\mathcal{N}(\mathbf{0},\mathbf{I})$, $\tilde\beta_t$ for a single point.
+# 2. $\beta_t$ for $\mathcal{N}(\mathbf{m},\mathbf{I})$, whatever the mean; $\tilde\beta_t$ for a
+#    single point.
 # 3. The distribution of $\mathbf{x}_{t-1}$ given $\mathbf{x}_0$ alone: the marginal, which the
 #    explorer integrates.
 

@@ -27,8 +27,9 @@ de.ElboDecomposer()
 # %% [markdown]
 # Here the data are a mixture of Gaussians, so $-\log p$ is known: the level in the second picture.
 #
-# - First picture: one term for every step. They are added up in the second. Only the last term, at
-#   $t=1$, may be negative. The bars are standard errors.
+# - First picture: one term for every step. They are added up in the second. The bars are
+#   standard errors. Only the last term, at $t=1$, may be negative; then it is left out here, where
+#   the axis is logarithmic, and the line of text has it.
 # - Make **steps T** larger. The terms shrink, and the sum comes closer to the level, from above.
 # - Third picture: how much the squared error of each step counts in the bound, and in simpler
 #   losses that do without it.
@@ -658,9 +659,9 @@ table(["term", "bits/dim", "standard error"], rows, 3)
 # %% [markdown]
 # ## Check yours
 #
-# Two functions of exercise E4, written out. Run the cells. Then break them: drop a ½, swap the
-# variances, forget the constant by giving $q$ the variance $\beta_t$, and run them again. The check
-# names the mistake, and the explorer draws *your* terms beside the exact ones. The rest is in
+# Two functions of exercise E4, written out. Run the cells. Then break them and run them again. In
+# the first, drop a ½ or swap the variances: the check names the mistake. In the second, give $q$
+# the variance $\beta_t$: the explorer draws *your* terms beside the exact ones. The rest is in
 # [E4](exercises/E4_from_the_bound_to_the_loss.ipynb).
 
 

@@ -63,8 +63,8 @@ show(de.loss_simple, de.objectives.loss_per_example)
 
 # %% [markdown]
 # A network that always answers "no noise" pays $\mathbb{E}[\epsilon^2]=1$ per dimension. That is
-# where training starts (the last layer of our networks starts at 0), and a loss that stays at 1
-# means that nothing is being learned.
+# where training starts (the last layer of our networks has weights 0 at first), and a loss that
+# stays at 1 means that nothing is being learned.
 
 # %%
 roll = de.toy.swiss_roll(20_000)
@@ -458,9 +458,10 @@ table(["predicts", "loss", "bound, nats", "distance of samples"], results)
 # %% [markdown]
 # What this resolves (± is one standard error over four seeds):
 #
-# - **Like DDPM**: to learn the variance as well gives the worst bound, with either prediction.
-# - **Clearer than in DDPM**: in the bound, predicting $\boldsymbol\epsilon$ beats predicting the
-#   mean, whatever the loss.
+# - **Like DDPM**, whose table has FID: to learn the variance as well comes out worst, here in the
+#   bound, with either prediction.
+# - **Unlike DDPM**, where 13.51 and 13.22 are close: in the bound, predicting
+#   $\boldsymbol\epsilon$ beats predicting the mean, whatever the loss.
 # - **Not resolved**: $L$ with fixed variance against $L_\text{simple}$, for $\boldsymbol\epsilon$.
 #   DDPM's gain from 13.51 to 3.17 does not show. $L_\text{simple}$ takes weight from levels with
 #   little noise; in images those hold details that nobody sees, in the plane they do not.
@@ -518,7 +519,8 @@ table(["beta_tilde", "best", "beta"], [[short.beta_tilde[t], best, short.beta[t]
 # %% [markdown]
 # With the exact mean, and data of variance 1, it lies between $\tilde\beta_t$ (data that are one
 # point, $e=0$) and $\beta_t$ (standard normal data): lecture 06 proves it. So improved DDPM lets
-# the network say where, by a second output per coordinate, here $v$ (their eq. 15 has our $u$):
+# the network say where, by a second output per coordinate, here $v$ (a number for the variance, no
+# velocity; their eq. 15 has our $u$):
 #
 # $$\sigma_t^2=\exp\left(u\log\beta_t+(1-u)\log\tilde\beta_t\right),\qquad u=\tfrac{1+v}{2}.$$
 #
@@ -605,7 +607,8 @@ plots.lines(torch.arange(1, 1001), curves, "t", "still known, nats per dimension
 # %% [markdown]
 # ### Importance-sampled t
 #
-# The terms $L_t$ of the bound differ by orders of magnitude, so uniform $t$ gives a noisy gradient.
+# The terms of the bound differ by orders of magnitude, so uniform $t$ gives a noisy gradient. Let
+# $L_t$ be one draw of the term at level $t$, as in the paper (lecture 04 counts it as $L_{t-1}$).
 # Draw $t$ with probability $p_t>0$ and weigh its loss by $1/(Tp_t)$. The mean stays,
 # $\sum_tp_t\,\mathbb{E}L_t/(Tp_t)=\tfrac1T\sum_t\mathbb{E}L_t$; the second moment does not:
 #
@@ -650,8 +653,8 @@ table(["t drawn", "standard deviation of a term"], [[name, x.std()] for name, x 
 # ## Checkpoint
 #
 # The functions above are two of exercise E5. Break one (draw $t$ from `randint(0, sch.T)`, leave
-# out `zero_grad`, compare with fresh noise), run its cell and this one again, and read what it is
-# called.
+# out `opt.step()`, compare with fresh noise), run its cell and this one again, and read what it is
+# called. (That `zero_grad` is missing shows from the second step on: E5's `train_epoch`.)
 
 # %%
 de.check(train_step, ddpm_loss=ddpm_loss)
@@ -704,7 +707,7 @@ table(["least at t =", "weight there", "weight at T"], [[lowest, weight.min(), w
 # 2. Most of the loss is floor. What the network can still gain is a few per cent, at few levels,
 #    drowned by the noise of the batches; a fixed validation set, or the exact denoiser, shows it.
 # 3. $\mathbf{x}_T$, the mean of the data, and minus the mean of the data. The first: an error of
-#    0.01 is multiplied by 158 in $\hat{\mathbf{x}}_0$. It matters for samplers that trust
+#    0.01 is multiplied by 157 in $\hat{\mathbf{x}}_0$. It matters for samplers that trust
 #    $\hat{\mathbf{x}}_0$ at large $t$: clip, or predict v.
 # 4. The bound weighs the level nearest to the data a hundred times more than those in the middle
 #    (1/2 against 0.005), so its gradients are noisy and would take the mean away from what

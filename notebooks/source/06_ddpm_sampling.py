@@ -312,7 +312,7 @@ de.ReverseExplorer("swiss_roll", sampler="ddpm", steps=50, step=my_step, t=140)
 # ## Clipping the predicted data
 #
 # $\hat{\mathbf{x}}_0$ divides by $\sqrt{\bar\alpha_t}$, so at large $t$ a small error of the
-# network is blown up 158-fold. Pixels lie in $[-1,1]$: so the published samplers clamp
+# network is blown up 157-fold. Pixels lie in $[-1,1]$: so the published samplers clamp
 # $\hat{\mathbf{x}}_0$, though Algorithm 2 does not say so. The step must *use* the clamped value,
 # in the mean of the posterior (DDPM eq. 7):
 #
@@ -410,7 +410,7 @@ card("06.same")
 # $p_\theta(\mathbf{x}_0\mid\mathbf{x}_t)$ (DDPM fig. 7). Left, what was frozen; then three ends, in
 # steps of 50 levels with variance $\tilde\beta$.
 
-# %%
+# %% tags=["covers-progressive"]
 frozen, how = [], {"eta": 1.0, "clip": 1.0, "generator": torch.Generator().manual_seed(2)}
 for level in (1000, 750, 500, 250):
     start = states[level][:1].expand(3, -1, -1, -1)

@@ -497,7 +497,8 @@ plots.lines(range(11), levels, "step", "level", markers=True)
 # %% [markdown]
 # (Uniform and trailing differ only where $S$ does not divide $T$.) A stride `T // S` looks simpler
 # and is a well-known bug. Such code counts levels from 0 to $T-1$ and calls the network at each one
-# it lists: too many calls when $S$ does not divide $T$, and never one at the noisiest level.
+# it lists: too many calls when $S$ does not divide $T$, and, unless the stride
+# divides $T-1$, none at the noisiest level.
 
 # %%
 stride = range(0, 1000, 1000 // 30)

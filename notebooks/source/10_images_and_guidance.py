@@ -118,8 +118,9 @@ agree(e.norm(dim=1), 16**0.5, 1e-5, "length of e(t)")
 # \text{conv}_1(\text{silu}\,\mathrm{N}(\mathbf{h})) + W\mathbf{e}\right)\right)}$$
 #
 # Where the number of channels changes, a $1 \times 1$ convolution of $\mathbf{h}$ takes the place
-# of the first $\mathbf{h}$ (`conv_shortcut`). The last convolution starts at zero: a fresh block
-# passes its input on unchanged, however many blocks there are, and learning starts from there.
+# of the first $\mathbf{h}$ (`conv_shortcut`). The `UNet` starts the last convolution of each block
+# at zero: a fresh block of equal widths passes its input on unchanged, however many blocks there
+# are, and learning starts from there.
 
 # %%
 show(ResnetBlock.forward)
