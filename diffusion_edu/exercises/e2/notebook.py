@@ -10,7 +10,8 @@
 # `beta[0] = 0` belongs to clean data. `sch` has the fields `beta`, `alpha`, `alpha_bar` (tables) and `T`. Noise is
 # always passed in; draw none yourself.
 #
-# Fill in a function, run its cell, then the check below it, and read what that says.
+# Fill in a function, run its cell, then the check below it, and read what that says. A function leaves the tensors
+# that it is given as they are.
 
 # %%
 import math

@@ -11,7 +11,8 @@
 # `alpha`, `alpha_bar`, indexed by t itself with `alpha_bar[0] = 1`, and `T`. So `alpha_bar[t - 1]` needs no special
 # case. Noise is always passed in.
 #
-# Fill in a function, run its cell, then the check below it, and read what that says.
+# Fill in a function, run its cell, then the check below it, and read what that says. A function leaves the tensors
+# that it is given as they are.
 
 # %%
 import torch

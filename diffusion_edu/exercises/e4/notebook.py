@@ -10,7 +10,8 @@
 # are in nats, one number for every example, `(B,)`. `t` is a tensor of B integers, one for every example. `sch` has the
 # tables `beta`, `alpha`, `alpha_bar`, indexed by t itself with `alpha_bar[0] = 1`, and `T`.
 #
-# Fill in a function, run its cell, then the check below it, and read what that says.
+# Fill in a function, run its cell, then the check below it, and read what that says. A function leaves the tensors
+# that it is given as they are.
 
 # %%
 import math

@@ -12,7 +12,8 @@
 # network is called as `eps_model(xt, t)`: it takes the batch and its B integers, and returns its guess of the noise, in
 # the shape of `xt`.
 #
-# Fill in a function, run its cell, then the check below it, and read what that says.
+# Fill in a function, run its cell, then the check below it, and read what that says. A function leaves the tensors
+# that it is given as they are.
 
 # %%
 import math
@@ -54,8 +55,9 @@ check(time_embedding)
 # ## 2. Find the bug: a t for every example
 #
 # DDPM's Algorithm 1 draws t uniformly from 1, ..., T. To be checked, this function draws nothing itself: `u` holds B
-# numbers that are uniform on [0, 1), and becomes B integers (`int64`), each of 1, ..., T equally likely. A small
-# published implementation made the same mistake: one level of noise is never trained on. Which? Mend it.
+# numbers that are uniform on [0, 1), and becomes B integers (`int64`), each of 1, ..., T equally likely, in the order
+# of u: what lies in [0, 1/T) becomes 1, in [1/T, 2/T) 2, and so on. A small published implementation made the same
+# mistake: one level of noise is never trained on. Which? Mend it.
 
 
 # %%

@@ -11,7 +11,8 @@
 # with `alpha_bar[0] = 1`, and `T`. So `alpha_bar[t - 1]` needs no special case. `eps_pred` is what a network said about
 # `xt`. Noise is always passed in; draw none yourself.
 #
-# Fill in a function, run its cell, then the check below it, and read what that says.
+# Fill in a function, run its cell, then the check below it, and read what that says. A function leaves the tensors
+# that it is given as they are.
 
 # %%
 import torch

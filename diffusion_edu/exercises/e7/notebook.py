@@ -12,7 +12,8 @@
 # `alpha_bar[0] = 1`, and `T`. Noise is always passed in; draw none yourself. The DDIM paper (2010.02502) writes
 # $\alpha_t$ for what is $\bar\alpha_t$ here and in the DDPM paper.
 #
-# Fill in a function, run its cell, then the check below it, and read what that says.
+# Fill in a function, run its cell, then the check below it, and read what that says. A function leaves the tensors
+# that it is given as they are.
 
 # %%
 import torch

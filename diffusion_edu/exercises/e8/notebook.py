@@ -12,7 +12,8 @@
 # network is called as `eps_model(x, t)` with `t` a tensor of B integers. Nothing is trained here: whatever calls the
 # network works under `torch.no_grad()`. The DDIM paper (2010.02502) writes $\alpha_t$ for what is $\bar\alpha_t$ here.
 #
-# Fill in a function, run its cell, then the check below it, and read what that says.
+# Fill in a function, run its cell, then the check below it, and read what that says. A function leaves the tensors
+# that it is given as they are.
 
 # %%
 import torch

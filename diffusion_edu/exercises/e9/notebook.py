@@ -11,7 +11,8 @@
 # The batch comes first. `sch` has the tables `beta`, `alpha`, `alpha_bar`, indexed by t itself with `alpha_bar[0] = 1`,
 # and `T`. Random numbers are always passed in; draw none yourself.
 #
-# Fill in a function, run its cell, then the check below it, and read what that says.
+# Fill in a function, run its cell, then the check below it, and read what that says. A function leaves the tensors
+# that it is given as they are.
 
 # %%
 import torch
