@@ -18,7 +18,8 @@ __all__ = [
     "Precision",
     "Seed",
     "Variance",
-    "check_suffix",
+    "check_file",
+    "check_folder",
     "examples",
 ]
 
@@ -66,7 +67,19 @@ def examples(*lines: str) -> Callable[[Command], Command]:
     return add
 
 
-def check_suffix(option: str, path: Path | None, *suffixes: str) -> None:
-    """Raise ValueError unless ``path`` is None or ends in one of the suffixes."""
-    if path is not None and path.suffix not in suffixes:
+def check_file(option: str, path: Path | None, *suffixes: str) -> None:
+    """Raise ValueError unless ``path`` is None, or a file of that kind can be written there."""
+    if path is None:
+        return
+    if path.suffix not in suffixes:
         raise ValueError(f"{option} must end in {', '.join(suffixes)}, got {str(path)!r}")
+    if path.is_dir():
+        raise ValueError(f"{option} {path} is a folder: name a file in it")
+    check_folder(option, path.parent)
+
+
+def check_folder(option: str, path: Path) -> None:
+    """Raise ValueError where ``path``, or what is above it, is a file: hours of work end there."""
+    for part in (path, *path.parents):
+        if part.exists() and not part.is_dir():
+            raise ValueError(f"{option}: {part} is a file and no folder: choose another place")

@@ -43,13 +43,25 @@ def together(device: torch.device | None = None) -> Iterator[None]:
 
 
 def local_device(name: str | None = None) -> torch.device:
-    """The device to work on: ``name``, else a GPU if there is one (each process its own)."""
+    """The device to work on: ``name``, else a GPU if there is one (each process its own).
+
+    Raises:
+        ValueError: no such device here.
+    """
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device must be cpu, cuda or cuda:N, got {name!r}") from error
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     if device.type == "cuda":
+        if (device.index or 0) >= (gpus := torch.cuda.device_count()):
+            raise ValueError(
+                f"device={str(device)!r}, but torch {torch.__version__} sees {gpus} GPUs here: "
+                "leave the device out, or install a torch that fits the GPU's driver"
+            )
         torch.cuda.set_device(device)  # what nccl and compiled code take as theirs
     return device
 

@@ -131,8 +131,9 @@ def direction_weight(s: Time, sigma: Tensor, schedule: Schedule) -> Tensor:
     """sqrt(1 - alpha_bar_s - sigma^2) in float64: the weight of eps in q_sigma."""
     room = 1 - lookup(schedule.alpha_bar, s) - sigma**2
     if not bool((room >= -1e-12).all()):
+        worst = torch.as_tensor(s).expand_as(room).flatten()[room.argmin()]
         raise ValueError(
             f"sigma^2 must be at most 1 - alpha_bar_s, exceeded by {-room.min():.3g} at "
-            f"s={s}: use sigma = ddim_sigma(t, s, eta, schedule) with eta <= 1"
+            f"s={worst}: use sigma = ddim_sigma(t, s, eta, schedule) with eta <= 1"
         )
     return room.clamp(min=0).sqrt()  # rounding can leave -1e-17 at eta = 1, s = 0

@@ -110,6 +110,13 @@ def test_sample_draws_a_picture(tmp_path):
     [
         (["train", "--recipe", "swis_roll"], "Did you mean 'swiss_roll'"),
         (["train", "--recipe", "moons", "--steps", 0], "steps"),
+        (["train", "--recipe", "moons", "--threads", 0], "threads"),
+        (["train", "--recipe", "moons", "--device", "foo"], "got 'foo'"),
+        (["train", "--recipe", "moons", "--device", "cuda:99"], "GPUs here"),
+        (["train", "--recipe", "moons", "--out", __file__], "is a file and no folder"),
+        (["train", "--recipe", "moons", "--export", "x.txt"], "--export must end in .safetensors"),
+        (["sample", "--model", "moons", "--out", f"{__file__}/a.png"], "is a file and no folder"),
+        (["sample", "--model", "moons", "--eta", 2], "at s=980: use sigma"),
         (["train", "--recipe", "moons", "--resume", "--out", "/nonexistent"], "no checkpoint"),
         (["sample", "--model", "moon"], "Did you mean 'moons'"),
         (["sample", "--n", 0], "n must be"),

@@ -17,7 +17,7 @@ from .._options import (
     Precision,
     Seed,
     Variance,
-    check_suffix,
+    check_file,
     examples,
 )
 
@@ -107,8 +107,8 @@ def evaluate(
     from .evaluate import Wanted
     from .generate import Sampling
 
-    check_suffix("--out", out, ".json")
-    check_suffix("--grid", grid, ".png")
+    check_file("--out", out, ".json")
+    check_file("--grid", grid, ".png")
     plan = Sampling(
         n, steps, eta, variance.value, guidance, labels.value, seed, batch, precision.value
     )
@@ -190,7 +190,7 @@ def train_classifier(
     from .classifier_files import load_classifier
     from .classifier_files import train_classifier as train
 
-    check_suffix("--out", out, ".safetensors")
+    check_file("--out", out, ".safetensors")
     given: dict[str, Any] = {"epochs": epochs, "seed": seed}
     plan = replace(recipe(data), **{k: v for k, v in given.items() if v is not None})
     torch.set_num_threads(plan.threads)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import _parallel, sampling
 from .._checks import check_count
-from .._options import Seed, check_suffix, examples
+from .._options import Seed, check_file, examples
 from ..nets import pretrained
 from ..schedules import Schedule
 
@@ -73,7 +73,7 @@ def sample(
     if points and guidance != 1:
         raise ValueError(f"guidance={guidance} needs classes, not points: leave --guidance out")
     writers = _POINT_WRITERS if points else _IMAGE_WRITERS
-    check_suffix("--out", out, *writers)
+    check_file("--out", out, *writers)
     if steps is None:
         steps = schedule.T if ddpm else 50
     # DDPM with sigma^2 = beta_t, the paper's; on fewer steps the same for the shorter chain.

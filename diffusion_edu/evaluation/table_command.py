@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .._options import Batch, Classes, Device, Labels, Precision, check_suffix, examples
+from .._options import Batch, Classes, Device, Labels, Precision, check_file, examples
 
 if TYPE_CHECKING:
     from .table import Plan, Table
@@ -61,7 +61,7 @@ def table(
     """
     from .table import Plan, parse_etas, parse_steps
 
-    check_suffix("--out", out, ".png")
+    check_file("--out", out, ".png")
     if resume and overwrite:
         raise ValueError("--resume and --overwrite exclude each other: leave one out")
     rows, columns = parse_etas(eta), parse_steps(steps)

@@ -11,7 +11,7 @@ import typer
 from torch import nn
 
 from .. import _parallel
-from .._options import Device, examples
+from .._options import Device, check_file, check_folder, examples
 from ..schedules import Schedule
 from . import checkpoint, quality, recipes
 from .loop import train as loop
@@ -53,7 +53,7 @@ Samples = Annotated[int, typer.Option(help="Images: samples that --export measur
 Bits = Annotated[
     int, typer.Option(help="Images: test images whose bits/dim --export measures; 0: none.")
 ]
-Threads = Annotated[int | None, typer.Option(help="Of the CPU. [default: the recipe's]")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Of the CPU. [default: the recipe's]")]
 Compile = Annotated[
     bool | None,
     typer.Option(
@@ -95,6 +95,8 @@ def train(
     Several GPUs, or several processes on one machine, share every batch under torchrun.
     """
     path = (out or Path("runs") / recipe) / "checkpoint.pt"
+    check_folder("--out", path.parent)
+    check_file("--export", export, ".safetensors")
     wanted = {"steps": steps, "batch": batch, "every": every, "seed": seed}
     plan = _planned(recipes.recipe(recipe), path, wanted, resume, overwrite)
     torch.set_num_threads(threads or plan.threads)
