@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from ._extras import need
 from ._handout import hand_out, handouts
-from ._safeguards import checked
+from ._safeguards import checked, last
 from .lectures.build import folder
 
 __all__ = ["command", "start", "tour"]
@@ -66,7 +66,7 @@ def command(arguments: Sequence[str], to: Path | None = None, force: bool = Fals
     line = [sys.executable, "-m", "jupyterlab", str(notebook), "--ServerApp.answer_yes=True"]
     if notebook.is_file():  # the address that is printed, for --no-browser, leads there too
         line.append(f"--LabApp.default_url=/lab/tree/{quote(notebook.name)}")
-    if not given.keys() & {"--ip", "--ServerApp.ip"}:
+    if "ip" not in map(last, given):
         line.append("--ServerApp.ip=127.0.0.1")
     if hasattr(os, "geteuid") and os.geteuid() == 0 and "--allow-root" not in given:
         line.append("--allow-root")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-__all__ = ["checked"]
+__all__ = ["checked", "last"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PAGES = "any web page that you visit"
@@ -31,18 +31,19 @@ def checked(words: Sequence[str]) -> dict[str, str]:
     options = list(_options(words))
     for key, value in options:
         _refuse(key, value, "")
-    given = {_last(key) for key, _ in options}
-    for key, value in _configuration():
-        if _last(key) not in given:
+    given = {last(key) for key, _ in options}
+    file = next((value for key, value in options if last(key) in ("config", "config_file")), "")
+    for key, value in _configuration(file):
+        if last(key) not in given:
             _refuse(f"--{key}", value, " in your Jupyter configuration")
-    found = dict(options)
-    if (ip := found.get("--ip", found.get("--ServerApp.ip", LOOPBACK[0]))) not in LOOPBACK:
-        print(
-            f"WARNING: ip={ip}: whoever sees the token, which crosses the network in the clear, "
-            "can run code as you",
-            file=sys.stderr,
-        )
-    return found
+    for key, ip in options:
+        if last(key) == "ip" and ip not in LOOPBACK:
+            print(
+                f"WARNING: ip={ip}: whoever sees the token, which crosses the network in the "
+                "clear, can run code as you",
+                file=sys.stderr,
+            )
+    return dict(options)
 
 
 def _options(words: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -53,26 +54,29 @@ def _options(words: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield key, value if equals or after.startswith("-") else after
 
 
-def _last(key: str) -> str:
+def last(key: str) -> str:
+    """ip of --ServerApp.ip: Jupyter takes a setting from several classes, and from aliases."""
     return key.lstrip("-").rpartition(".")[2]
 
 
-def _configuration() -> Iterator[tuple[str, str]]:
-    """(Class.trait, value) of the files in which Jupyter's servers look for settings."""
+def _configuration(given: str) -> Iterator[tuple[str, str]]:
+    """(Class.trait, value) of the file ``given`` and those where Jupyter's servers look."""
     from jupyter_core.application import JupyterApp
 
     file = os.environ.get("JUPYTER_TOKEN_FILE")
     if file and not os.environ.get("JUPYTER_TOKEN"):
         yield "IdentityProvider.token", Path(file).read_text().strip()
-    for name in ("notebook", "server", "lab"):
-        reader = JupyterApp(config_file_name=f"jupyter_{name}_config")
+    readers = [
+        JupyterApp(config_file_name=f"jupyter_{n}_config") for n in ("notebook", "server", "lab")
+    ]
+    for reader in [*readers, *([JupyterApp(config_file=given)] if given else [])]:
         reader.load_config_file()
         for section, traits in reader.config.items():
             yield from ((f"{section}.{trait}", str(value)) for trait, value in traits.items())
 
 
 def _refuse(key: str, value: str, where: str) -> None:
-    harmless, who = SAFEGUARDS.get(_last(key), (value.__eq__, ""))
+    harmless, who = SAFEGUARDS.get(last(key), (value.__eq__, ""))
     if not harmless(value.strip("'\"")):
         raise ValueError(
             f"{key}={value}{where} would let {who} run code as you: leave it out, or give another "

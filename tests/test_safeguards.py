@@ -60,6 +60,17 @@ def test_so_is_a_setting_in_a_file_unless_an_option_replaces_it(config, name, ki
     assert checked(["--ServerApp.token=abc"]) == {"--ServerApp.token": "abc"}
 
 
+@pytest.mark.parametrize("option", ["--config", "--LabApp.config_file", "--config="])
+def test_so_is_a_setting_in_a_file_that_an_option_names(tmp_path, option):
+    file = tmp_path / "mine.py"
+    file.write_text("c.IdentityProvider.token = ''\n")
+    words = [f"{option}{file}"] if option.endswith("=") else [option, str(file)]
+    with pytest.raises(ValueError, match=r"IdentityProvider\.token= in your Jupyter configuration"):
+        checked(words)
+    file.write_text("c.ServerApp.port = 8899\n")
+    checked(words)
+
+
 def test_so_is_a_file_for_the_token_that_is_empty(config, monkeypatch):
     file = config / "token"
     file.write_text("\n")
@@ -76,6 +87,6 @@ def test_so_is_a_file_for_the_token_that_is_empty(config, monkeypatch):
 def test_an_address_that_others_reach_is_a_warning(capsys):
     checked(["--ip=127.0.0.1"])
     assert capsys.readouterr().err == ""
-    for words in (["--ip=0.0.0.0"], ["--ServerApp.ip", "*"], ["--ip="]):
+    for words in (["--ip=0.0.0.0"], ["--ServerApp.ip", "*"], ["--ip="], ["--NotebookApp.ip=::"]):
         checked(words)
         assert "WARNING: ip=" in capsys.readouterr().err
