@@ -110,6 +110,20 @@ def test_limits_of_an_archive(monkeypatch):
         members(packed(*((f"{i}.py", b"0123456789" * 10) for i in range(3))))
 
 
+def test_limits_are_those_of_one_student(tmp_path, monkeypatch):
+    """A class may be of any size, and behind a link; who has too much gets a row that says so."""
+    monkeypatch.setattr(submissions, "MOST_ENTRIES", 3)
+    monkeypatch.setattr(submissions, "MOST_UNPACKED", 250)
+    files = [(f"{who}/{i}.py", b"0123456789" * 8) for who in "abc" for i in range(3)]
+    files += [(f"d/{i}.py", b"x") for i in range(4)] + [(f"e/{i}.py", bytes(90)) for i in range(3)]
+    (tmp_path / "class.zip").write_bytes(packed(*files))
+    (tmp_path / "link.zip").symlink_to(tmp_path / "class.zip")
+    found = {s.id: s.reason for s in find([tmp_path / "link.zip"], "E2")}
+    assert [found[who] for who in "abc"] == ["", "", ""]
+    assert "4 entries; at most 3" in found["d"]
+    assert "unpacks to more" in found["e"]
+
+
 def test_a_header_that_lies_does_not_unpack_everything():
     """500 MB of zeros that claim to be 10 bytes are never in memory at once."""
     import tracemalloc

@@ -185,7 +185,43 @@ def test_resume_grades_again_what_has_changed(tmp_path, monkeypatch):
     assert len(graded_now) == 3
 
 
+def test_resume_keeps_nothing_from_behind_weaker_walls(tmp_path, monkeypatch):
+    """A folder begun where walls were weaker: a row is kept if they were what is required now."""
+    monkeypatch.setattr(run, "_here", lambda tasks, jobs: ((t, run._guarded(t)) for t in tasks))
+    file = Submission("ann", "a.py", b"def snr(sch): return 1 / 0")
+    run.grade_class([Task(file, "E2", "s")], tmp_path)
+    path = tmp_path / "rows" / "ann.json"
+    for level, require, kept in [("basic", "basic", True), ("none", "basic", False)]:
+        path.write_text(re.sub(r'"level": "\w+"', f'"level": "{level}"', path.read_text()))
+        found = run._kept(path.parent, Task(file, "E2", "s", require=require))
+        assert (found is not None) == kept
+
+
 # ---- reports -------------------------------------------------------------------------------------
+
+
+def test_a_failure_of_the_grader_is_nobodys_grade(tmp_path):
+    """No 0 goes to a platform, and the class was graded behind the walls of those who were."""
+    exercise = exercises.load("E2")
+    right = grading.grade(Task(Submission("ann", "a.py", b"x = 1", "1"), "E2", "s"))
+    wrong = grading.failed(Task(Submission("bob", platform_id="2"), "E2", "s"), OSError("disk"))
+    canvas = list(csv.reader(tables.canvas_csv([right, wrong], exercise).splitlines()))
+    assert [line[5] for line in canvas[2:]] == ["0", ""]
+    moodle = list(csv.DictReader(tables.moodle_csv([right, wrong], exercise).splitlines()))
+    assert [line["Grade"] for line in moodle] == ["0", ""]
+    assert run._summary([right, wrong])["level"] == right["level"]
+
+
+def test_pages_of_who_left_are_removed(tmp_path):
+    """A folder that is sent to students has pages of this run, and files of others as they were."""
+    exercise, rows = exercises.load("E2"), []
+    for name in ("ann", "bob"):
+        rows.append(grading.failed(Task(Submission(name), "E2", "s"), OSError("disk")))
+    reports.write({"submissions": rows, "level": "none"}, exercise, tmp_path)
+    (tmp_path / "feedback" / "mine.html").write_text("x")
+    reports.write({"submissions": rows[:1], "level": "none"}, exercise, tmp_path)
+    assert {p.name for p in (tmp_path / "feedback").iterdir()} == {"ann.html", "mine.html"}
+    assert {p.name for p in (tmp_path / "gradescope").iterdir()} == {"ann.json"}
 
 
 def test_json_has_what_the_readme_says(graded):

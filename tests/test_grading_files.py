@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from grading_dresses import packed
 
 from diffusion_edu.exercises.extract import UngradableError, read
 from diffusion_edu.grading import submissions
@@ -40,6 +41,7 @@ def kept(source):
     [
         *("import torch", "from torch import Tensor as T, nn", DEF, "x: int = 3", "a = b = 1"),
         *("class A(B):\n    x = call()", "T, S = 8, 4", "x = -1.5e-3 + 2 * (3 // 4)", "x = None"),
+        *("x = 10**-8", "x = 3 * 2**10 - 1", "x = 1 << 8"),
         *("names = ['a', ('b', 1.0), {'k': {1, 2}}]", "f = lambda x: x(3)", "g = f", "f = nn.f"),
         "try:\n    import tqdm\nexcept ImportError:\n    tqdm = None",
         "try:\n    import tqdm\nexcept ImportError:\n    pass",
@@ -56,7 +58,8 @@ def test_kept(source):
         *("train(model)", "x = torch.ones(3)", "x += 1", "x.y = 3", "x[0] = 3", "del x", "x: int"),
         *("for i in range(3):\n    pass", "while True:\n    pass", "with a:\n    pass", "assert x"),
         *("if True:\n    def f(): pass", "x = [i for i in y]", "x = y[0]", "x = a if b else c"),
-        *("x = 9 ** 9 ** 9", "x = 1 << 10 ** 10", "x = a < b", "(x := 3)", "x = f'{y}'", "'text'"),
+        *("x = 9 ** 9 ** 9", "x = 1 << 10 ** 10", "x = 9 ** 65", "x = 'a' ** 2", "x = y ** 2"),
+        *("x = a < b", "(x := 3)", "x = f'{y}'", "'text'"),
         *("async def f(): pass", "try:\n    x()\nexcept A:\n    pass", "global x", "a, b.c = 1, 2"),
         "try:\n    import a\nexcept ImportError:\n    install('a')",
         "x = " + "1 + " * 200 + "call()",
@@ -136,6 +139,16 @@ def test_encodings_and_endings(encoding, name):
     if encoding == "utf-16-le":
         text = "\ufeff" + text
     assert read(text.encode(encoding), name).kept == [(1, "x = 'ü'")]
+
+
+@pytest.mark.parametrize("coding", ["latin-1", "cp1252", "iso-8859-15"])
+def test_a_script_says_its_encoding(coding):
+    """As Python has it; one that may take forever to read, or that is none, is not used."""
+    script = f"# -*- coding: {coding} -*-\nx = 'ü'"
+    assert read(script.encode(coding), "a.py").kept == [(1, "x = 'ü'")]
+    for other in ("idna", "rot13", "nothing"):
+        with pytest.raises(UngradableError, match=r"byte \d+ is not utf-8; save it"):
+            read(script.replace(coding, other).encode("latin-1"), "a.py")
 
 
 @pytest.mark.parametrize(
@@ -280,6 +293,48 @@ def test_of_several_files_the_one_that_names_the_exercise(tmp_path):
         assert one(own.parent).file == best
         assert any("was graded; not" in note for note in one(own.parent).notes)
         assert of_folder(own, "E2").data == one(own.parent).data == best.encode()
+
+
+@pytest.mark.parametrize(
+    "copy", ["E2 (1).ipynb", "E2-Copy1.ipynb", "E2-Copy2.ipynb", "E2(3).ipynb"]
+)
+def test_a_copy_is_not_graded_in_place_of_the_original(tmp_path, copy):
+    own = tmp_path / "ann"
+    own.mkdir()
+    (own / copy).write_text("old")
+    assert one(tmp_path).file == copy
+    (own / "E2_longer.ipynb").write_text("new")
+    assert one(tmp_path).file == "E2_longer.ipynb"
+    assert f"E2_longer.ipynb was graded; not {copy}" in one(tmp_path).notes
+
+
+def test_what_a_platform_exports_under_one_number_is_one_students(tmp_path):
+    """As a folder and as an archive; the second entry would be a 0 for who has the number."""
+    names = ["leeann_2001_30001_E2.ipynb", "leeann_LATE_2001_30002_utils.py"]
+    names += ["Ann Lee_1001_assignsubmission_file_/E2.ipynb", "bob.py"]
+    names += ["Ann Lee_1001_assignsubmission_onlinetext_/onlinetext.html"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    archive = tmp_path.parent / "export.zip"
+    archive.write_bytes(packed(*((name, name) for name in names)))
+    for place in (tmp_path, archive):
+        found = {s.id: s for s in find([place], "E2")}
+        assert list(found) == ["Ann Lee", "bob", "leeann"]
+        assert found["leeann"].data == names[0].encode()
+        assert found["Ann Lee"].data == names[2].encode()
+        assert (found["leeann"].platform_id, found["Ann Lee"].platform_id) == ("2001", "1001")
+        assert not any(s.reason for s in found.values())
+
+
+def test_reports_are_no_student_and_other_archives_no_class(tmp_path):
+    (tmp_path / "ann.py").write_text("x = 1")
+    (tmp_path / "grades" / "rows").mkdir(parents=True)
+    assert [s.id for s in find([tmp_path], "E2", leave=tmp_path / "grades")] == ["ann"]
+    other = tmp_path.parent / "class.tar.gz"
+    other.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"class\.tar\.gz is no folder, .* unpack"):
+        find([other], "E2")
 
 
 def test_what_a_folder_may_not_hold(tmp_path):

@@ -47,6 +47,16 @@ SNR = "    return sch.alpha_bar / (1 - sch.alpha_bar)\n"
         ("def snr(sch): raise NotImplementedError('E2 snr')", "not_implemented", "E2 snr"),
         ("snr = 3", "not_implemented", "snr is not defined$"),
         (f"def snr(sch)\n{SNR}", "not_implemented", r"not defined: cell 1 cannot be read \(Synt"),
+        (
+            f"if T:\n    def snr(sch):\n    {SNR}",
+            "not_implemented",
+            "not defined: cell 1 has it within a statement that does not run at grading: write it",
+        ),
+        (
+            f"d = len([])\ndef snr(sch, d=d):\n{SNR}",
+            "not_implemented",
+            r"not defined: cell 1: NameError: .*\(d is set in the notebook by code that does not",
+        ),
         ("def snr(sch): raise ValueError", "error", "it raised ValueError: ; cell 1, in snr"),
         (f"T = len([])\ndef snr(sch):\n    T\n{SNR}", "error", "code that does not run at grading"),
         (f"def snr(sch):\n    nosuch\n{SNR}", "error", r"NameError: .*'nosuch' is not defined;"),
@@ -170,12 +180,15 @@ def test_bad_input_ends_with_2(tmp_path):
         ((tmp_path, "-e", "E77"), "E77"),
         ((tmp_path, "-e", "E2", "--require", "iron"), "strict, basic, none"),
         ((tmp_path, "-e", "E2", "--jobs", "0"), "jobs"),
+        ((tmp_path, "-e", "E2", "--secret", "caf\udce9"), "--secret is not UTF-8 text"),
         ((tmp_path,), "exercise"),
     ]:
         result = invoke(*arguments, "--out", tmp_path / "out")
         assert result.exit_code == 2, arguments
         assert said in result.output
         assert not (tmp_path / "out").exists()
+    result = invoke(tmp_path, "-e", "E2", "--out", tmp_path / "broken.zip")
+    assert "is a file and no folder" in str(result.exception)
 
 
 @pytest.mark.parametrize(("here", "level"), [("basic", "strict"), ("none", "basic")])

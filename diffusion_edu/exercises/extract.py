@@ -8,18 +8,22 @@ Nothing depends on ids, order or metadata of cells.
 from __future__ import annotations
 
 import ast
+import codecs
+import io
 import json
 import re
 import threading
+import tokenize
 import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["MOST_BYTES", "Code", "UngradableError", "read"]
+__all__ = ["HEAD", "MOST_BYTES", "Code", "UngradableError", "read"]
 
 MOST_CELLS = 5_000
 MOST_BYTES = 20 << 20
 MOST_CODE = 1 << 19  # characters of all cells: the grader itself parses them
+ENCODINGS = ("utf-8", "utf-8-sig", "iso8859-1", "iso8859-15", "cp1252")  # as codecs call them
 TRANSPARENT = ("%%time", "%%timeit", "%%capture", "%%prun")  # magics whose cell is still code
 _one_at_a_time = threading.Lock()
 HEAD = re.compile(r"^def[ \t]+(\w+)", re.MULTILINE)
@@ -39,7 +43,7 @@ class Code:
         ignored: number of statements that were left out.
         assigned: names that ignored statements would have set.
         problems: what could not be read, with the cell's number.
-        lost: for functions in cells that could not be read, which problem it was.
+        lost: for functions that were not read, why not.
         notes: what looks strange but costs nothing.
     """
 
@@ -76,12 +80,21 @@ def _text(data: bytes) -> str:
         raise UngradableError("the file is empty")
     if len(data) > MOST_BYTES:
         raise UngradableError(f"the file has {len(data) / 2**20:.0f} MiB; at most 20 are read")
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else _encoding(data)
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
-        said = f"the file is no text: byte {error.start} is not {encoding}"
+        said = f"the file is no text: byte {error.start} is not {encoding}; save it as UTF-8"
         raise UngradableError(said) from error
+
+
+def _encoding(data: bytes) -> str:
+    """UTF-8, or what the coding line of a script says, if that is an ordinary one."""
+    try:
+        said = codecs.lookup(tokenize.detect_encoding(io.BytesIO(data).readline)[0]).name
+    except SyntaxError:
+        return "utf-8"
+    return said if said in ENCODINGS else "utf-8"
 
 
 def _cells(text: str) -> tuple[list[tuple[int, str]], list[str]]:
@@ -148,6 +161,9 @@ def _read_cell(number: int, source: str, code: Code) -> None:
         else:
             code.ignored += 1
             code.assigned += _set_by(node)
+            why = f"cell {number} has it within a statement that does not run at grading"
+            inner = (n.name for n in ast.walk(node) if isinstance(n, ast.FunctionDef))
+            code.lost |= dict.fromkeys(inner, f"{why}: write it at the left margin")
 
 
 def _parsed(source: str) -> tuple[ast.Module, list[bytes]]:
@@ -248,5 +264,17 @@ def _is_constant(node: ast.expr) -> bool:
     if isinstance(node, ast.Lambda):
         return True
     nodes = list(ast.walk(node))
-    powers = any(isinstance(n, ast.Pow | ast.LShift) for n in nodes)  # 9**9**9 never ends
-    return len(nodes) < MOST_NODES and not powers and all(isinstance(n, ALLOWED) for n in nodes)
+    if len(nodes) >= MOST_NODES or not all(isinstance(n, ALLOWED) for n in nodes):
+        return False
+    grown = (
+        n for n in nodes if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Pow | ast.LShift)
+    )
+    return all(_is_small(n.left, 2**20) and _is_small(n.right, 64) for n in grown)
+
+
+def _is_small(node: ast.expr, most: float) -> bool:
+    """A number up to ``most``, either sign: 10**-8 is a constant, 9**9**9 never ends."""
+    if isinstance(node, ast.UnaryOp):
+        node = node.operand
+    value = node.value if isinstance(node, ast.Constant) else None
+    return isinstance(value, int | float) and value <= most

@@ -10,6 +10,7 @@ import typer
 
 from .. import exercises
 from .._extras import need
+from .._options import check_folder
 from .defences import LEVELS, explain, policy, table
 
 __all__ = ["doctor", "exercise_app", "grade", "gradescope_zip"]
@@ -85,10 +86,11 @@ def grade(
 
     need("grade", "jinja2")
     spec = _load(exercise)
+    check_folder("--out", out)
     _say_walls(require, cluster)
-    _say_secret(secret)
+    _check_secret(secret)
     try:
-        found = find(submissions, spec.key)
+        found = find(submissions, spec.key, leave=out)
     except ValueError as error:
         raise _fail(str(error)) from error
     report = _grade_with_progress(found, spec, out, jobs, secret, resume, require, cluster)
@@ -113,7 +115,10 @@ def _say_walls(require: str, cluster: str | None) -> None:
     typer.echo(f"level {walls.level}: {explain(walls)}")
 
 
-def _say_secret(secret: str) -> None:
+def _check_secret(secret: str) -> None:
+    """Warn if there is none, and refuse what is no text: bytes of the shell in another encoding."""
+    if any("\ud800" <= c <= "\udfff" for c in secret):
+        raise _fail("--secret is not UTF-8 text: use letters that this terminal writes as UTF-8")
     if not secret:
         typer.secho(
             "no --secret: students can compute the hidden cases too; take any text that they do "
@@ -266,7 +271,7 @@ def gradescope_zip(
     from .gradescope import build_zip
 
     spec = _load(exercise)
-    _say_secret(secret)
+    _check_secret(secret)
     path = out or Path(f"{spec.key}_gradescope.zip")
     build_zip(spec.key, secret, path)
     typer.echo(f"wrote {path}: upload it as the autograder of a programming assignment")

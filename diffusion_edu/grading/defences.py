@@ -141,8 +141,8 @@ def table(used: Policy) -> list[tuple[str, bool, str]]:
 
 
 WORDS = {
-    "strict": "Submissions can read nothing but Python, write nothing, reach no network and start "
-    "no process.",
+    "strict": "Submissions can read nothing but Python and the system's libraries, write nothing, "
+    "reach no network and start no process.",
     "basic": "WARNING: submissions run in processes of their own with limits, but this system has "
     "no Landlock or seccomp: they could read files and reach the network. Grade on Linux 5.13 or "
     "newer, or in a container, if you do not trust them.",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import exercises
-from ..exercises.extract import Code, UngradableError, read
+from ..exercises.extract import HEAD, Code, UngradableError, read
 from ..exercises.judge import Result, judge, worth
 from .defences import Policy, policy
 from .remote import MOST_TEXT, Remote
@@ -74,6 +74,9 @@ def _graded(task: Task, walls: Policy, code: Code) -> dict[str, Any]:
         results = judge(exercise, remote, secret=task.secret)
     finally:
         remote.close()
+    for cell, text in remote.problems:
+        names = (n for c, source in code.kept if c == cell for n in HEAD.findall(source))
+        code.lost |= dict.fromkeys(names, f"cell {cell}: {text}")
     _say_why_missing(results, code.lost)
     if all(r.message.startswith(f"{r.function} is not defined") for r in results):
         code.notes.append(f"no function of {exercise.key} is in it: is it the right file?")
@@ -82,7 +85,7 @@ def _graded(task: Task, walls: Policy, code: Code) -> dict[str, Any]:
 
 
 def _say_why_missing(results: list[Result], lost: dict[str, str]) -> None:
-    """A function that is not defined may have been written, in a cell that cannot be read."""
+    """A function that is not defined may have been written, where it is not read or fails."""
     for r in results:
         if r.status == "not_implemented" and r.message.endswith("is not defined"):
             r.message += f": {lost[r.function]}"[:MOST_TEXT] if r.function in lost else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ LOAD_SECONDS = 10.0
 CALL_SECONDS = 120.0  # of all calls together: each may be just in time
 MOST_TEXT = 4000  # characters of an error: what a submission says about itself may be endless
 MOST_PROBLEMS = 20
+UNDEFINED = re.compile(r"name '(\w+)' is not defined")
 
 
 class Remote:
@@ -87,7 +89,9 @@ class Remote:
         for pair in problems[:MOST_PROBLEMS] if isinstance(problems, list) else []:
             match pair:
                 case [int(cell), str(text)]:
-                    self.problems.append((cell, text[:MOST_TEXT]))
+                    name = UNDEFINED.search(text)
+                    why = self._why_missing(name[1]) if name else ""
+                    self.problems.append((cell, text[:MOST_TEXT] + why))
 
     def _ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         assert self._worker is not None
@@ -125,13 +129,18 @@ class Remote:
             return Outcome(reply.get("value"), after=tuple(leaves(reply.get("after"))))
         known = status in ("error", "not_implemented", "memory")
         message = str(reply.get("message", ""))[:MOST_TEXT]
-        if (missing := reply.get("missing")) in self.assigned and missing:
-            message += (
-                f" ({missing} is set in the notebook by code that does not run at grading: "
-                "pass it as an argument, or make it a constant)"
-            )
+        message += self._why_missing(str(reply.get("missing", "")))
         kind = str(reply.get("kind", ""))[:MOST_TEXT]
         return Outcome(status=status if known else "error", kind=kind, message=message)
+
+    def _why_missing(self, name: str) -> str:
+        """Why a name that the notebook sets is not there."""
+        if name not in self.assigned:
+            return ""
+        return (
+            f" ({name} is set in the notebook by code that does not run at grading: "
+            "pass it as an argument, or make it a constant)"
+        )
 
 
 def _decoded(data: bytes) -> dict[str, Any]:

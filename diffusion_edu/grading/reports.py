@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ def write(
         texts["canvas.csv"] = canvas_csv(rows, exercise)
     if moodle:
         texts["moodle.csv"] = moodle_csv(rows, exercise)
+    _forget(out, rows)
     for row in rows:
         name = file_name(row["id"])
         _write(out / PAGES / f"{name}.html", student_page(row, exercise))
@@ -48,6 +51,18 @@ def write(
     for name, text in texts.items():
         _write(out / name, text)
     return [out / name for name in (*texts, PAGES, GRADESCOPE)]
+
+
+def _forget(out: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Remove the pages of students of an earlier run who are not in this: folders are sent on."""
+    try:
+        before = json.loads((out / "grades.json").read_text(encoding="utf-8"))["submissions"]
+        names = {file_name(row["id"]) for row in before} - {file_name(row["id"]) for row in rows}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return
+    for name in names:
+        (out / PAGES / f"{name}.html").unlink(missing_ok=True)
+        (out / GRADESCOPE / f"{name}.json").unlink(missing_ok=True)
 
 
 def _write(path: Path, text: str) -> None:

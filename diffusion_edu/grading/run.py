@@ -35,7 +35,8 @@ def grade_class(
     """Grade all tasks; what grades.json holds.
 
     Every row is written to ``out/rows`` as soon as it is there. With ``resume`` those that are
-    there already, of the same file, exercise and secret, are not graded again.
+    there already, of the same file, exercise and secret and not behind weaker walls than a task
+    requires, are not graded again.
 
     Raises:
         KeyboardInterrupt: after the rows that were finished have been kept.
@@ -59,7 +60,8 @@ def grade_class(
 
 def _summary(rows: Sequence[Row]) -> dict[str, Any]:
     """The content of grades.json; its level is the weakest that any row was graded at."""
-    level = max((r["level"] for r in rows), key=LEVELS.index, default="none")
+    levels = [r["level"] for r in rows if r["status"] != "error"]
+    level = max(levels, key=LEVELS.index, default="none")
     return {"schema": SCHEMA, "level": level, "submissions": list(rows)}
 
 
@@ -91,7 +93,8 @@ def _kept(folder: Path, task: Task) -> Row | None:
         row: Row = found["row"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return row if found.get("digest") == task.digest and row["status"] != "error" else None
+    same = found.get("digest") == task.digest and row["status"] != "error"
+    return row if same and LEVELS.index(row["level"]) <= LEVELS.index(task.require) else None
 
 
 # ---- where the work is done ----------------------------------------------------------------------

@@ -11,7 +11,8 @@ import re
 import stat
 import unicodedata
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -26,6 +27,7 @@ MOST_ENTRIES = 2_000  # of one archive, or of one student's folder
 RATIO = 200  # of unpacked to packed size
 CANVAS = re.compile(r"(?P<user>[^_]+)(?P<late>_LATE)?_(?P<id>\d+)_\d+_(?P<name>.+)")
 MOST_NAME = 200  # characters; a name in an archive may have 65,535
+COPY = re.compile(r"(-copy\d*| ?\(\d+\))\.\w+$")  # of JupyterLab, of a browser
 MOODLE = re.compile(r"(?P<user>.+)_(?P<id>\d+)_assignsubmission_.+")
 
 
@@ -50,27 +52,33 @@ class Submission:
     notes: tuple[str, ...] = ()
 
 
-def find(paths: list[Path], key: str) -> list[Submission]:
+def find(paths: list[Path], key: str, leave: Path | None = None) -> list[Submission]:
     """All submissions under ``paths`` for an exercise, in the order of their names.
 
     A folder (or an archive that is named itself) holds one entry a student: a notebook, a script,
-    an archive or a folder of them.
+    an archive or a folder of them. Entries with one number of a platform are one student's.
+
+    Args:
+        leave: the folder of the reports, which is no student.
 
     Raises:
-        ValueError: a path is not there, or nothing is found.
+        ValueError: a path is not there or of no known kind, or nothing is found.
     """
     found: list[Submission] = []
     for path in paths:
         if not path.exists():
             raise ValueError(f"there is no file or folder {path}")
         if path.is_dir():
-            for entry in sorted(path.iterdir(), key=lambda p: p.name):
-                if not entry.name.startswith((".", "__")):
-                    found.append(_of_entry(entry, key))
+            found += _of_class(_entries(path, leave), key)
         elif path.suffix.lower() == ".zip":
             found += _of_export(path, key)
+        elif path.suffix.lower() in SUFFIXES:
+            found += _of_class([_entry(path)], key)
         else:
-            found.append(_of_entry(path, key))
+            raise ValueError(
+                f"{path} is no folder, notebook, script or .zip archive: unpack other archives and "
+                "give the folder"
+            )
     if not found:
         raise ValueError(f"no submission is in {', '.join(map(str, paths))}")
     return _distinct(found)
@@ -84,16 +92,41 @@ def of_folder(folder: Path, key: str) -> Submission:
         return Submission(folder.name, reason=str(error))
 
 
-def _of_entry(entry: Path, key: str) -> Submission:
-    who, number = identity(entry.name)
+Member = tuple[str, bytes, str]  # name, bytes if it can hold code, why it was left out or ""
+Entry = tuple[str, list[Member]]  # name at the top of a folder or an archive, and its files
+
+
+def _entries(folder: Path, leave: Path | None) -> Iterator[Entry]:
+    for path in sorted(folder.iterdir(), key=lambda p: p.name):
+        ours = leave is not None and path.resolve() == leave.resolve()
+        if not ours and not path.name.startswith((".", "__")):
+            yield _entry(path)
+
+
+def _entry(path: Path) -> Entry:
     try:
-        if entry.is_symlink():
+        if path.is_symlink():
             raise ValueError("it is a symbolic link; links are not followed")
-        if entry.is_dir():
-            return _of_files(who, number, list(_folder(entry)), key)
-        return _of_files(who, number, [(entry.name, _read_file(entry))], key)
+        if path.is_dir():
+            return path.name, [(name, data, "") for name, data in _folder(path)]
+        return path.name, [(path.name, _read_file(path), "")]
     except (OSError, ValueError) as error:
-        return Submission(who, entry.name, platform_id=number, reason=str(error))
+        return path.name, [(path.name, b"", str(error))]
+
+
+def _of_class(entries: Iterable[Entry], key: str) -> list[Submission]:
+    """One row a student, who with a platform may have several entries."""
+    students: dict[tuple[str, str, str], list[Member]] = {}
+    for name, files in entries:
+        who, number = identity(name)
+        students.setdefault((who, number, "" if number else name), []).extend(files)
+    return [_of_student(*student, files, key) for student, files in students.items()]
+
+
+def _of_student(who: str, number: str, name: str, files: list[Member], key: str) -> Submission:
+    if len(files) == 1 and files[0][2]:
+        return Submission(who, name or files[0][0], platform_id=number, reason=files[0][2])
+    return _of_files(who, number, [(n, d) for n, d, why in files if not why], key, _notes(files))
 
 
 def identity(name: str) -> tuple[str, str]:
@@ -140,26 +173,31 @@ def _folder(root: Path) -> Iterator[tuple[str, bytes]]:
 # ---- archives ------------------------------------------------------------------------------------
 
 
-Member = tuple[str, bytes, str]  # name, bytes if it can hold code, why it was left out or ""
-
-
 def members(data: bytes) -> list[Member]:
     """All files of an archive.
 
     Raises:
         ValueError: it is no archive, or has too much in it.
     """
+    with _opened(io.BytesIO(data)) as archive:
+        return _read_members(archive, archive.infolist())
+
+
+@contextmanager
+def _opened(file: Path | io.BytesIO) -> Iterator[zipfile.ZipFile]:
+    """An archive; whatever is wrong with it is a ValueError."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return _read_members(archive)
+        with zipfile.ZipFile(file) as archive:
+            yield archive
+    except ValueError:
+        raise
     except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError) as error:
         raise ValueError(f"the archive cannot be read: {error}") from error
     except Exception as error:  # zlib.error and what a forged header makes of the reader
         raise ValueError(f"the archive is damaged: {type(error).__name__}: {error}") from error
 
 
-def _read_members(archive: zipfile.ZipFile) -> list[Member]:
-    entries = archive.infolist()
+def _read_members(archive: zipfile.ZipFile, entries: Sequence[zipfile.ZipInfo]) -> list[Member]:
     if len(entries) > MOST_ENTRIES:
         raise ValueError(f"the archive has {len(entries):,} entries; at most {MOST_ENTRIES:,}")
     found: list[Member] = []
@@ -219,37 +257,50 @@ def _of_archive(who: str, number: str, data: bytes, key: str) -> Submission:
 
 
 def _of_export(path: Path, key: str) -> list[Submission]:
-    """An archive with one entry a student, as learning platforms make it."""
+    """An archive with one entry a student, as learning platforms make it.
+
+    Who grades has it from there, so it may be of any size; limits are those of one student's part.
+    """
     try:
-        entries = members(_read_file(path))
+        with _opened(path) as archive:
+            listed = archive.infolist()
+            students = sorted(_by_student(listed).items())
+            parts = [(top, _part(archive, top, own)) for top, own in students]
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
-    outside = _notes([e for e in entries if e[2] == OUTSIDE])
-    found = [
-        _of_files(*identity(top), [(n, d) for n, d, w in own if not w], key, _notes(own))
-        for top, own in sorted(_by_student(entries).items())
-    ]
+    found = _of_class(parts, key)
+    outside = _notes([(e.filename, b"", OUTSIDE) for e in listed if _problem(e) == OUTSIDE])
     if found and outside:
         found[0] = Submission(**{**vars(found[0]), "notes": (*found[0].notes, *outside)})
     return found
+
+
+def _part(archive: zipfile.ZipFile, top: str, entries: Sequence[zipfile.ZipInfo]) -> list[Member]:
+    """One student's part of an export, with names as seen from there."""
+    try:
+        files = _read_members(archive, entries)
+    except ValueError as error:
+        return [(top, b"", str(error))]
+    split = [(PurePosixPath(name).parts, data, why) for name, data, why in files]
+    return [("/".join(p[p.index(top) + 1 :]) or top, data, why) for p, data, why in split]
 
 
 def _notes(entries: Sequence[Member]) -> list[str]:
     return [f"{name[:100]} was left out: {why}" for name, _, why in entries if why]
 
 
-def _by_student(entries: Sequence[Member]) -> dict[str, list[Member]]:
+def _by_student(entries: Sequence[zipfile.ZipInfo]) -> dict[str, list[zipfile.ZipInfo]]:
     """Entries of an export by what is at its top; a folder around everything is no student."""
-    split = [(PurePosixPath(n).parts, d, w) for n, d, w in entries if w != OUTSIDE]
-    split = [e for e in split if not e[0][0].startswith((".", "__"))]
-    tops = {parts[0] for parts, _, _ in split}
-    inner = len(tops) == 1 and all(len(parts) > 1 for parts, _, _ in split)
+    split = [(PurePosixPath(e.filename).parts, e) for e in entries if _problem(e) != OUTSIDE]
+    split = [s for s in split if not s[1].is_dir() and not s[0][0].startswith((".", "__"))]
+    tops = {parts[0] for parts, _ in split}
+    inner = len(tops) == 1 and all(len(parts) > 1 for parts, _ in split)
     inner = inner and not any(map(MOODLE.fullmatch, tops))
-    students: dict[str, list[Member]] = {}
-    for parts, data, why in split:
-        top, *rest = parts[1:] if inner else parts
+    students: dict[str, list[zipfile.ZipInfo]] = {}
+    for parts, entry in split:
+        top = parts[1] if inner else parts[0]
         if not top.startswith((".", "__")):
-            students.setdefault(top, []).append(("/".join(rest) or top, data, why))
+            students.setdefault(top, []).append(entry)
     return students
 
 
@@ -269,7 +320,7 @@ def _of_files(
 def _chosen(
     who: str, number: str, files: list[tuple[str, bytes]], key: str, notes: Sequence[str] = ()
 ) -> Submission:
-    """Of several files the one that names the exercise, notebooks before scripts."""
+    """Of several files the one that names the exercise: no copy, notebooks before scripts."""
     found = list(notes)
     fit = [f for f in files if f[0].lower().endswith(SUFFIXES)]
     if not fit:
@@ -279,11 +330,12 @@ def _chosen(
             reason += f"; {found[0]}"
         return Submission(who, platform_id=number, reason=reason, notes=tuple(found))
 
-    def rank(file: tuple[str, bytes]) -> tuple[bool, bool, bool, int, str]:
+    def rank(file: tuple[str, bytes]) -> tuple[bool, bool, bool, bool, int, str]:
         name = file[0].lower()
         named = re.search(rf"(?<![a-z0-9]){key.lower()}(?![0-9])", name) is not None
+        copied = COPY.search(name) is not None
         checkpoint = ".ipynb_checkpoints" in name
-        return checkpoint, not named, not name.endswith(".ipynb"), name.count("/"), name
+        return checkpoint, not named, copied, not name.endswith(".ipynb"), name.count("/"), name
 
     fit.sort(key=rank)
     if len(fit) > 1:

@@ -65,7 +65,7 @@ def canvas_csv(rows: Sequence[Row], exercise: Exercise) -> str:
     head = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", exercise.key]
     most = max((r["max_score"] for r in rows), default=0.0)
     lines: list[list[Any]] = [head, ["Points Possible", "", "", "", "", f"{most:g}"]]
-    lines += [[r["id"], r["platform_id"], "", "", "", f"{r['score']:g}"] for r in rows]
+    lines += [[r["id"], r["platform_id"], "", "", "", _grade(r)] for r in rows]
     return _csv(lines)
 
 
@@ -75,8 +75,13 @@ def moodle_csv(rows: Sequence[Row], exercise: Exercise) -> str:
     for r in rows:
         identifier = f"Participant {r['platform_id']}" if r["platform_id"] else ""
         feedback = r["reason"] or "; ".join(_comments(r, exercise)) or "all tests passed"
-        lines.append([identifier, r["id"], f"{r['score']:g}", feedback])
+        lines.append([identifier, r["id"], _grade(r), feedback])
     return _csv(lines)
+
+
+def _grade(row: Row) -> str:
+    """What a platform imports: nothing where the grader failed, which is not the student's 0."""
+    return "" if row["status"] == "error" else f"{row['score']:g}"
 
 
 def _comments(row: Row, exercise: Exercise) -> list[str]:
