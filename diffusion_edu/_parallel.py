@@ -11,12 +11,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["add_up", "local_device", "quiet", "rank", "share", "together", "wait", "world"]
+__all__ = [
+    "add_up",
+    "anybody",
+    "local_device",
+    "quiet",
+    "rank",
+    "share",
+    "together",
+    "wait",
+    "world",
+]
 
 
 def _launched() -> bool:
@@ -34,7 +45,10 @@ def together(device: torch.device | None = None) -> Iterator[None]:
         yield
         return
     cuda = device is not None and device.type == "cuda"
-    dist.init_process_group("nccl" if cuda else "gloo", device_id=device if cuda else None)
+    # The first may work for hours while the others wait, on Inception's features for one.
+    patience = timedelta(days=2)
+    backend = "nccl" if cuda else "gloo"
+    dist.init_process_group(backend, timeout=patience, device_id=device if cuda else None)
     try:
         yield
         wait()  # none hangs up while another is still talking
@@ -52,8 +66,10 @@ def local_device(name: str | None = None) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device must be cpu, cuda or cuda:N, got {name!r}") from error
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):  # Apple's mps has no float64, in which tables are kept
+        raise ValueError(f"device must be cpu, cuda or cuda:N, got {name!r}")
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     if device.type == "cuda":
@@ -95,6 +111,11 @@ def add_up(x: Tensor) -> Tensor:
     total = x.clone()
     dist.all_reduce(total)
     return total
+
+
+def anybody(wish: bool, device: torch.device) -> bool:
+    """Whether any process wishes so, the same in all of them."""
+    return wish if world() == 1 else bool(add_up(torch.tensor(float(wish), device=device)))
 
 
 def wait() -> None:

@@ -104,7 +104,7 @@ def schedule_rates(schedule: Schedule) -> Callable[[float | Tensor], Rates]:
     def rates(times: float | Tensor) -> Rates:
         level = (_times(times) * schedule.T).round().long()
         tables = schedule.sqrt_alpha_bar, schedule.sqrt_one_minus_alpha_bar
-        return Rates(*(lookup(table, level) for table in tables))
+        return Rates(*(lookup(table, level).to(level.device) for table in tables))
 
     return rates
 

@@ -84,6 +84,8 @@ class Gaussian:
         if not (self.var >= 0).all():
             bad = self.var[~(self.var >= 0)][0].item()
             raise ValueError(f"var must be >= 0, got {bad}: pass a variance, not its logarithm")
+        # One number for all, from a table on the CPU, would be expanded there.
+        object.__setattr__(self, "var", self.var.to(self.mean.device))
 
     def sample(self, z: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """mean + sqrt(var) z, with z ~ N(0, I) given or drawn. Returns (B, *D)."""

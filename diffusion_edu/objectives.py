@@ -386,7 +386,8 @@ class ImportanceSampler:
     def sample(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """(t (n,) int64 in 1..T, weights (n,) float64)."""
         p = self.probabilities
-        index = torch.multinomial(p, n, replacement=True, generator=generator)
+        at = p.device if generator is None else generator.device
+        index = torch.multinomial(p.to(at), n, replacement=True, generator=generator).cpu()
         return index + 1, 1 / (self.T * p[index])
 
     def update(self, t: Tensor, losses: Tensor) -> None:

@@ -111,7 +111,7 @@ def _check_pair(t: Time, s: Time, schedule: Schedule) -> None:
     check_time(t, 1, schedule.T)
     batch = len(t) if isinstance(t, Tensor) and t.ndim else None
     check_time(s, 0, schedule.T, batch, name="s")
-    ordered = torch.as_tensor(s) < torch.as_tensor(t)
+    ordered = torch.as_tensor(s).cpu() < torch.as_tensor(t).cpu()
     if not bool(ordered.all()):
         raise ValueError(f"s must be below t (a step back goes from t to s), got s={s}, t={t}")
 

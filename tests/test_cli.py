@@ -170,7 +170,7 @@ def test_train_in_two_parts_is_train_at_once(quick, tmp_path, monkeypatch):
     whole, parts, file = tmp_path / "whole", tmp_path / "parts", tmp_path / "moons.safetensors"
     assert run(*quick, "--steps", 15, "--out", whole).exit_code == 0
     with monkeypatch.context() as patch:
-        presses = iter([False] * 13)
+        presses = iter([False] * 11)
         patch.setattr(commands._CtrlC, "__bool__", lambda self: next(presses, True))
         assert run(*quick, "--steps", 15, "--out", parts).exit_code == 130
     assert checkpoint.read(parts / "checkpoint.pt")["step"] == 12

@@ -190,7 +190,8 @@ def tint(images: Tensor, hue: Tensor) -> Tensor:
     Returns:
         (N, 3, H, W) uint8.
     """
-    angle = 2 * math.pi * (hue[:, None] - torch.arange(3) / 3)
+    hue = hue.to(images.device)
+    angle = 2 * math.pi * (hue[:, None] - torch.arange(3, device=hue.device) / 3)
     return (images * ((1 + angle.cos()) / 2)[..., None, None]).round().to(torch.uint8)
 
 
@@ -208,7 +209,7 @@ def hue_of(images: Tensor) -> tuple[Tensor, Tensor]:
         for hues that cancel.
     """
     x = images.double() / 255 if images.dtype == torch.uint8 else (images.double() + 1) / 2
-    angle = (2 * math.pi / 3 * torch.arange(3, dtype=torch.float64)).view(3, 1, 1)
+    angle = 2 * math.pi / 3 * torch.arange(3, dtype=x.dtype, device=x.device).view(3, 1, 1)
     across, up = (x * angle.cos()).sum(1), (x * angle.sin()).sum(1)  # z of each pixel
     a, b = across.sum((1, 2)), up.sum((1, 2))
     light = across.hypot(up).sum((1, 2)).clamp(min=1e-9)

@@ -122,12 +122,13 @@ class Points:
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Which rows, with replacement (n,) int64; none is mirrored (n,) bool."""
-        index = torch.randint(len(self.images), (n,), generator=generator)
-        return index, torch.zeros(n, dtype=torch.bool)
+        at = generator.device if generator is not None else self.images.device
+        index = torch.randint(len(self.images), (n,), generator=generator, device=at)
+        return index, torch.zeros(n, dtype=torch.bool, device=at)
 
     def take(self, index: Tensor, flip: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The rows (n, *D) as floats on the device, and labels (n,), all of them ``null``."""
-        x0 = as_float(self.images[index]).to(self.device)
+        x0 = as_float(self.images[index.to(self.images.device)]).to(self.device)
         return x0, torch.full((len(x0),), self.null, device=self.device)
 
 

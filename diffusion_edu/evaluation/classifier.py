@@ -242,10 +242,12 @@ def augment(images: Tensor, shift: int, flip: bool, generator: torch.Generator) 
     What comes in at the border is 0. Random numbers are drawn on the generator's device.
     """
     n, _, height, width = images.shape
-    start = torch.randint(2 * shift + 1, (2, n, 1), generator=generator)
-    rows, columns = start[0] + torch.arange(height), start[1] + torch.arange(width)
+    at = generator.device
+    start = torch.randint(2 * shift + 1, (2, n, 1), generator=generator, device=at)
+    rows = start[0] + torch.arange(height, device=at)
+    columns = start[1] + torch.arange(width, device=at)
     if flip:
-        mirrored = torch.rand(n, 1, generator=generator) < 0.5
+        mirrored = torch.rand(n, 1, generator=generator, device=at) < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
     padded = F.pad(images, (shift,) * 4)
     one = torch.arange(n, device=images.device)[:, None, None]

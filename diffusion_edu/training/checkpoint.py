@@ -98,7 +98,8 @@ def load_into(state: State, path: Path, wanted: Mapping[str, Any]) -> None:
     """Put a checkpoint into ``state``, so that the run goes on where it was written.
 
     Raises:
-        ValueError: as ``read``, or another network, configuration, schedule or data; it says which.
+        ValueError: as ``read``, or another network, configuration, schedule, data or kind of
+            device; it says which.
     """
     content = read(path)
     for key, value in wanted.items():
@@ -112,6 +113,11 @@ def load_into(state: State, path: Path, wanted: Mapping[str, Any]) -> None:
             f"{path} was written with {content['threads']} threads and this run has "
             f"{torch.get_num_threads()}: results agree, but not to the last bit",
             stacklevel=4,
+        )
+    if content["noise"].shape != state.noise.get_state().shape:
+        raise ValueError(
+            f"{path} was written on another kind of device, whose noise cannot be drawn on "
+            f"{state.machine.device}: go on where it was begun, a CPU or a GPU"
         )
     try:
         state.model.load_state_dict(content["model"])

@@ -136,7 +136,7 @@ def _planned(
 
 
 def _train(plan: Recipe | ImageRecipe, path: Path, fd: int, machine: Machine, resume: bool) -> bool:
-    """Train with a progress bar; False if stopped by Ctrl-C before the end."""
+    """Train with a progress bar; False if stopped before the end, by Ctrl-C in any process."""
     from tqdm import tqdm
 
     from .run import Run
@@ -167,9 +167,7 @@ def _train(plan: Recipe | ImageRecipe, path: Path, fd: int, machine: Machine, re
             bar.set_description("files and samples")
             run.write(record, tuple(held[0].shape[1:]))
             bar.set_description("training")
-            if pressed:
-                break
-    return step == config.steps or not pressed
+    return step == config.steps
 
 
 class _CtrlC:

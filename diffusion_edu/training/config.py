@@ -73,14 +73,14 @@ class Config:
 
 
 def draw_times(n: int, T: int, times: Times, generator: torch.Generator) -> Tensor:
-    """Times (n,) int64, each uniform on 1..T.
+    """Times (n,) int64 on the generator's device, each uniform on 1..T.
 
     "uniform": independent. "stratified": one number u for the batch and t_i = the level at
     (u + i/n) mod 1 of the way: each t is uniform still, but together they cover 1..T evenly, which
     takes much of the noise out of the loss (Kingma et al. 2107.00630 app. I.1).
     """
     if times == "uniform":
-        return torch.randint(1, T + 1, (n,), generator=generator)
-    u = torch.rand((), generator=generator, dtype=torch.float64)
-    way = (u + torch.arange(n, dtype=torch.float64) / n) % 1
+        return torch.randint(1, T + 1, (n,), generator=generator, device=generator.device)
+    u = torch.rand((), generator=generator, dtype=torch.float64, device=generator.device)
+    way = (u + torch.arange(n, dtype=torch.float64, device=u.device) / n) % 1
     return 1 + (way * T).long().clamp(max=T - 1)

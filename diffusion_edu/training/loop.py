@@ -34,6 +34,7 @@ __all__ = ["Record", "State", "train"]
 
 BINS = 10  # equal parts of 1..T for the loss per time
 MAX_TERMINAL_SNR = 1e-3
+TOGETHER = 10  # steps after which processes ask each other whether to stop
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def train(
         resume: go on from ``checkpoint``, of the same config, schedule and data.
         machine: device, compiler, memory order; default: the device ``model`` is on.
         watch: called after every step with the steps done; True ends the generator once a file is
-            written, record or not (processes that share a batch stop at records only).
+            written, record or not (with several processes, of all, within ``TOGETHER`` steps).
 
     Raises:
         ValueError: data is empty or holds NaN; a checkpoint that is missing, foreign or different.
@@ -123,16 +124,13 @@ def train(
     state = _begin(model, data, schedule, config or Config(), machine)
     save = _keeper(state, checkpoint, resume)
     held = _held(state, validation)
-    while state.step < state.config.steps:
+    stopped = False
+    while state.step < state.config.steps and not stopped:
         stopped = _steps(state, watch)
-        if state.step < state.config.steps and state.step % state.config.every:
-            save()  # stopped before the next record
-            return
-        record = _record(state, held)
+        record = _record(state, held) if _is_due(state) else None
         save()
-        yield record
-        if stopped:
-            return
+        if record is not None:
+            yield record
 
 
 def _begin(
@@ -148,6 +146,7 @@ def _begin(
         UserWarning: snr[T] > 1e-3, so the chain does not end in noise and sampling from noise
             starts at a level the network never saw.
     """
+    model = getattr(model, "_orig_mod", model)  # of torch.compile, which ``machine`` is for
     machine = machine or Machine(next(model.parameters()).device)
     source = data if isinstance(data, Loader) else Points(data, machine.device)
     if config.drop_label is not None and isinstance(source, Points):
@@ -190,16 +189,22 @@ def _held(state: State, validation: Tensor | Held | None) -> Held:
 
 
 def _steps(state: State, watch: Callable[[int], bool] | None) -> bool:
-    """Steps up to the next record, or until ``watch`` stops them; whether it did."""
-    config, start, stopped = state.config, time.perf_counter(), False
-    end = min(config.steps, (state.step // config.every + 1) * config.every)
-    while state.step < end:
+    """Steps up to the next record, or until some process's ``watch`` stops them; whether it did."""
+    start, wish, stopped = time.perf_counter(), False, False
+    while not stopped:
         state.parts.append(_step(state))
-        stopped |= watch is not None and watch(state.step)
-        if stopped and _parallel.world() == 1:
+        wish |= watch is not None and watch(state.step)
+        if _parallel.world() == 1 or state.step % TOGETHER == 0 or _is_due(state):
+            stopped = _parallel.anybody(wish, state.machine.device)
+        if _is_due(state):
             break
     state.seconds += time.perf_counter() - start
     return stopped
+
+
+def _is_due(state: State) -> bool:
+    """Whether there is a record of this step."""
+    return state.step % state.config.every == 0 or state.step == state.config.steps
 
 
 def _record(state: State, held: Held) -> Record:
@@ -244,7 +249,7 @@ def _step(state: State) -> tuple[Tensor, Tensor]:
     index, flip = data.draw(config.batch, g)
     t = draw_times(config.batch, schedule.T, config.times, g)
     eps = torch.randn((config.batch, *data.shape), generator=state.noise, device=state.noise.device)
-    x0, labels = data.take(index[mine], flip[mine])
+    x0, labels = (v.to(machine.device) for v in data.take(index[mine], flip[mine]))
     extra: tuple[Tensor, ...] = ()
     if config.drop_label is not None:
         dropped = torch.rand(config.batch, generator=g)[mine] < config.drop_label

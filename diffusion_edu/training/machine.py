@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -24,7 +27,7 @@ class Machine:
     Attributes:
         device: where to train.
         compile: fuse the network's operations with ``torch.compile``: about a minute at the start,
-            then faster. None: on a GPU only.
+            then faster. None: on a GPU only, where triton and a C compiler are.
         channels_last: keep images as (H, W, C), the order a GPU's convolutions want. None: on a
             GPU only (on CPUs measured slower).
     """
@@ -50,7 +53,7 @@ class Machine:
     def runner(self, model: nn.Module) -> Callable[..., Any]:
         """What a training step calls: ``model`` itself, compiled, gradients shared by processes."""
         run: Any = model
-        if self._on_gpu(self.compile):
+        if self.compile or (self._on_gpu(self.compile) and _can_compile()):
             run = torch.compile(model)
         if _parallel.world() > 1:
             ids = [self.device.index] if self.device.type == "cuda" else None
@@ -66,6 +69,12 @@ class Machine:
         if self.device.type != "cuda":
             return cpu
         return torch.Generator(self.device).manual_seed(seed)
+
+
+def _can_compile() -> bool:
+    """Kernels for a GPU are triton's; what launches them is compiled as C."""
+    compilers = (os.environ.get("CC", ""), "cc", "gcc", "clang")
+    return find_spec("triton") is not None and any(map(shutil.which, compilers))
 
 
 def _reorder(model: Any) -> None:

@@ -6,6 +6,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from .. import schedules
 from .._checks import check_choice
 from ..data import toy
@@ -23,6 +26,7 @@ __all__ = [
     "denoiser",
     "denoiser_code",
     "given",
+    "here",
     "resolve",
     "source",
     "with_network",
@@ -66,7 +70,25 @@ def given(model: Any, schedule: Schedule | None) -> tuple[Model, Schedule]:
     carried = getattr(model, "schedule", None)
     if schedule is None:
         schedule = carried if isinstance(carried, Schedule) else schedules.linear(ORACLE_T)
-    return model, schedule
+    return here(model), schedule
+
+
+def here(model: Any) -> Any:
+    """A network on a GPU as one on the CPU, where explorers compute; any other as it is."""
+    weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    return model if weight is None or weight.device.type == "cpu" else _Away(model, weight.device)
+
+
+class _Away:
+    """A network on another device, called with what lies on the CPU."""
+
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        self.model, self.device, self.config = model, device, getattr(model, "config", None)
+
+    def __call__(self, *args: Any) -> Tensor:
+        moved = [a.to(self.device) if isinstance(a, Tensor) else a for a in args]
+        out: Tensor = self.model(*moved)
+        return out.cpu()
 
 
 def _is_file(model: Any) -> bool:

@@ -21,6 +21,7 @@ from ..prediction import Model, guided
 from ..sampling import Step, sample
 from ..schedules import Schedule
 from . import datasets
+from .denoisers import here
 
 __all__ = [
     "GREY",
@@ -117,7 +118,7 @@ def given(model: Any, schedule: Schedule | None, dataset: str) -> Network:
     like = network(dataset)
     own = getattr(model, "schedule", None)
     chain = schedule or (own if isinstance(own, Schedule) else like.schedule)
-    return Network(model, chain, like.data, like.shape, like.pad, like.space)
+    return Network(here(model), chain, like.data, like.shape, like.pad, like.space)
 
 
 # ---- samples -----------------------------------------------------------------------------------

@@ -88,6 +88,7 @@ def _checked(net: Callable[[], Any]) -> nn.Module:
         raise ValueError(f"{wanted}; it raised {type(error).__name__}: {error}") from error
     if not isinstance(made, nn.Module) or not list(made.parameters()):
         raise ValueError(f"{wanted}, a torch.nn.Module with weights; it made {made!r}")
+    made = made.cpu()  # where explorers compute
     try:
         with torch.no_grad():
             out = made(torch.zeros(3, 2), torch.tensor([1, 2, 3]))
