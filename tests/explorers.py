@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -97,6 +98,12 @@ def check_reset(explorer: Any, **changes: Any) -> None:
     assert repr(explorer) == before
     assert answer["scene"] == first.head()
     assert buffers == first.buffers
+
+
+def scenes_of(path: Path) -> dict[str, Any]:
+    """The JSON that a page's stub of a kernel answers from."""
+    text = path.read_text("utf-8")
+    return json.loads(re.search(r"offlineModel\((\{.*\})\), el:", text)[1])
 
 
 def check_same_seed(make: Callable[..., Any]) -> None:

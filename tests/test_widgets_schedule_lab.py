@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from explorers import ask, curve
+from explorers import ask, curve, scenes_of
 from scipy import stats
 
 import diffusion_edu as de
@@ -317,7 +317,9 @@ def test_pages_and_pictures(tmp_path: Path) -> None:
     explorer = ScheduleLab()
     page = explorer.to_html(tmp_path / "page.html")
     assert page.stat().st_size < 2_000_000
-    assert all(f'"{name}|cosine|10"' in page.read_text() for name in SCHEDULES)
+    state = scenes_of(page)
+    assert set(state["grid"]["schedule"]) == set(SCHEDULES)
+    assert len(state["scenes"]) == math.prod(map(len, state["grid"].values()))
     picture = explorer.save(tmp_path / "lab.png")
     assert picture.read_bytes().startswith(b"\x89PNG")
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from explorers import ask, oracle_explorer
+from explorers import ask, oracle_explorer, scenes_of
 from torch import Tensor
 
 from diffusion_edu import q_sample
@@ -155,12 +155,6 @@ def test_saved_pictures_and_films(tmp_path: Path) -> None:
         explorer.save(tmp_path / "a.jpg")
 
 
-def scenes_of(path: Path) -> dict[str, Any]:
-    """The JSON that a page's stub of a kernel answers from."""
-    text = path.read_text("utf-8")
-    return json.loads(re.search(r"offlineModel\((\{.*\})\), el:", text)[1])
-
-
 def test_a_page_has_the_settings_that_were_asked_for(tmp_path: Path) -> None:
     """All combinations; each scene is the one the explorer makes; equal buffers are kept once."""
     import base64
@@ -168,17 +162,18 @@ def test_a_page_has_the_settings_that_were_asked_for(tmp_path: Path) -> None:
     explorer = oracle_explorer(n=40, steps=5, eta=0.3)
     path = explorer.to_html(tmp_path / "page.html", eta=[0, 1.0], steps=[2, 5])
     state = scenes_of(path)
-    assert set(state["scenes"]) == {f"{e}|{s}" for e in ("0", "0.3", "1") for s in (2, 5)}
+    assert state["grid"] == {"eta": [0, 0.3, 1], "steps": [2, 5]}
+    assert set(state["scenes"]) == {f"{e}|{s}" for e in range(3) for s in range(2)}  # places there
     assert state["at"] == {"eta": 0.3, "steps": 5}
     buffers = [base64.b64decode(text) for text in state["buffers"]]
     assert len(buffers) == len(set(buffers)) < 2 * len(state["scenes"])
     assert explorer.eta == 0.3  # and it stays as it was
     explorer.update(eta=1.0, steps=2)
-    layer = state["scenes"]["1|2"]["panels"][0]["layers"][-1]
+    layer = state["scenes"]["2|0"]["panels"][0]["layers"][-1]
     now = explorer.scene()
     expected = layer_frame(now.panels[0]["layers"][-1], now.buffers, 2)
     assert np.array_equal(layer_frame(layer, buffers, 2), expected)
-    controls = {c["name"]: c for c in state["scenes"]["1|2"]["controls"]}
+    controls = {c["name"]: c for c in state["scenes"]["2|0"]["controls"]}
     assert controls["eta"]["choices"] == ["0", "0.3", "1"]
     assert controls["eta"]["value"] == "1"
     assert not controls["seed"]["enabled"]

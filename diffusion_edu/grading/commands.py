@@ -86,7 +86,6 @@ def grade(
 
     need("grade", "jinja2")
     spec = _load(exercise)
-    check_folder("--out", out)
     _say_walls(require, cluster)
     _check_secret(secret)
     try:
@@ -143,6 +142,7 @@ def _grade_with_progress(
     from .grading import Task
     from .run import grade_class
 
+    check_folder("--out", out)
     tasks = [Task(s, spec.key, secret, require=require) for s in found]
     with tqdm(total=len(tasks), desc=f"grading {spec.key}", unit="submission", delay=1) as bar:
         try:

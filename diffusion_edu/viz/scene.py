@@ -49,7 +49,8 @@ SECTORS = 4  # points are coloured by the quarter of the plane they started in
 class Control:
     """A slider ("range") or a choice of the player.
 
-    ``log`` spaces a slider by powers; ``enabled`` is False where the value has no effect now.
+    ``log`` spaces a slider by powers; a ``step`` of 1 is for whole numbers; ``enabled`` is False
+    where the value has no effect now.
     """
 
     name: str

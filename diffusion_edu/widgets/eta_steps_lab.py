@@ -229,7 +229,7 @@ class EtaStepsLab(Explorer):
         ddim = self._runs.get(both, values, values["eta"], stride)
         ddpm = self._runs.get(both, values, HAT, stride)
         noise = floor(values["dataset"], values["n"], values["metric"])
-        state = State(schedule, ddim, ddpm, None, {}, noise, stride=stride)
+        state = State(schedule, ddim, ddpm, None, {}, noise, stride=stride, coarse=stride > 1)
         if self._learner is not None:
             state.yours = replace(ddim.walk, mine=None, notes=[])
             ways = {**values, "sampler": "ddim"}
@@ -285,9 +285,8 @@ class EtaStepsLab(Explorer):
         self._complete(self._values, lambda done, text: step(done / 2, text))
         return super()._pages(lambda done, text: step((1 + done) / 2, text), values)
 
-    def _scene_at(self, changes: dict[str, Any]) -> Scene:
-        self._complete(self._values | self._fit(changes))
-        return super()._scene_at(changes)
+    def _finish(self) -> None:
+        self._complete(self._values)
 
     def _complete(
         self, values: dict[str, Any], step: Callable[[float, str], None] = lambda done, text: None
@@ -331,7 +330,7 @@ class EtaStepsLab(Explorer):
             title=f"Noise and steps on the way to {self.dataset}".replace("_", " "),
             help="Level of noise: T is pure noise, 0 the result",
         )
-        every = 1 if state.coarse else _every(self.n)
+        every = 1 if state.stride > 1 else _every(self.n)
 
         def draw(title: str, x: list[Tensor], mark: str = "dot") -> None:
             shown = torch.stack([x[f][::every] for f in kept])

@@ -145,16 +145,12 @@ class State:
     floor: tuple[float, float]
     notes: list[dict[str, str]] = field(default_factory=list)
     stride: int = 1
+    coarse: bool = False
 
     @property
     def times(self) -> list[int]:
         """Levels visited, T first."""
         return self.ddim.walk.times
-
-    @property
-    def coarse(self) -> bool:
-        """Whether only some of the points moved."""
-        return self.stride > 1
 
 
 class Runs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import threading
@@ -14,14 +15,14 @@ from .._files import write_atomically
 from ..schedules import Schedule
 from ..viz.scene import Control, Scene
 from .jobs import Job, Tell
+from .learner import Learner
 from .params import Param, integer, number, small_work
-from .saving import FORMATS, encode
+from .saving import FORMATS, encode, stepping
 
 __all__ = ["BUDGET", "Explorer", "Pages", "nearest", "short"]
 
 Pages = tuple[dict[tuple[Any, ...], Scene], dict[str, list[Any]], tuple[Any, ...]]
 BUDGET = 0.06  # seconds: what a live slider may take and still feel attached to the hand
-BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left {postfix}"
 
 
 class Explorer:
@@ -36,6 +37,7 @@ class Explorer:
     _fit(values)   moves values a slider can send into the allowed range
     _code()        Python that makes what is shown, with {t} for the level
     _act(action)   answers a button of the scene
+    _finish()      does what that button does, for a page, which has none
     PAGES          values of parameters that a saved page lets its reader choose from
 
     ``explorer.update(eta=0.5, steps=20)`` sets several parameters at once; a bad value raises
@@ -88,7 +90,11 @@ class Explorer:
 
     def _run(self, values: dict[str, Any], coarse: bool = False) -> Any:
         with small_work():
-            return self._compute(values, coarse)
+            state = self._compute(values, coarse)
+        learners = (x for x in vars(self).values() if isinstance(x, Learner))
+        if coarse and any(learner.late for learner in learners):
+            state.coarse = True  # there is more to see once the slider is let go
+        return state
 
     def _time(self, t: float | None, state: Any) -> float:
         """Check t against the levels of ``state``; None is the first frame."""
@@ -123,6 +129,7 @@ class Explorer:
         with self._lock:
             if self._state.coarse:
                 self._state = self._run(self._values)
+                self.version += 1
             return self._state
 
     @property
@@ -159,7 +166,7 @@ class Explorer:
     @property
     def code(self) -> str:
         """Calls of this library that make what is shown."""
-        return self._code().replace("{t}", f"{self._values['t']:g}")
+        return self._code().replace("{t}", f"{self._state.times[self.frame]:g}")
 
     # ---- the live protocol -----------------------------------------------------------------------
 
@@ -191,6 +198,9 @@ class Explorer:
         if message.get("reset"):
             self._set(dict(self._initial))
             return False
+        asked = dict(message.get("values", {}))
+        # The picture of another t is in the browser already, which may still be at an older T.
+        self._values["t"] = self._inside(asked.pop("t", self._values["t"]))
         if action := message.get("action"):
             self._act(str(action))
             return False
@@ -198,9 +208,6 @@ class Explorer:
             job.cancel()
         if kind := message.get("save"):
             self._save_for(str(kind), message)
-        asked = dict(message.get("values", {}))
-        # The picture of another t is in the browser already, which may still be at an older T.
-        self._values["t"] = self._inside(asked.pop("t", self._values["t"]))
         changes = {k: self._param(k).check(k, v) for k, v in self._fit(asked).items()}
         final = bool(message.get("final"))
         if not changes and not (final and self._state.coarse):
@@ -283,13 +290,10 @@ class Explorer:
             ValueError: another suffix.
             ImportError: .mp4 without imageio-ffmpeg.
         """
-        from tqdm import tqdm
-
         path = Path(path)
         kind = path.suffix.removeprefix(".")
         check_choice(kind, FORMATS, "format of a file")
-        with tqdm(total=1.0, desc=f"saving {path.name}", delay=1, bar_format=BAR) as bar:
-            step = _stepper(bar)
+        with stepping(f"saving {path.name}") as step:
             data = self._page(step) if kind == "html" else encode(self.scene(), kind, step)
         write_atomically(path, data)
         return path
@@ -304,11 +308,9 @@ class Explorer:
         Raises:
             ValueError: unknown parameter, or a value it cannot have.
         """
-        from tqdm import tqdm
-
         path = Path(path)
-        with tqdm(total=1.0, desc=f"writing {path.name}", delay=1, bar_format=BAR) as bar:
-            data = self._page(_stepper(bar), values or None)
+        with stepping(f"writing {path.name}") as step:
+            data = self._page(step, values or None)
         write_atomically(path, data)
         return path
 
@@ -327,7 +329,9 @@ class Explorer:
         values: dict[str, Sequence[Any]] | None = None,
     ) -> Pages:
         """The scenes of a page, whose controls offer ``values`` and what is shown now."""
-        now = dict(self._values)
+        with self._lock:  # what is shown now, whatever sliders do meanwhile
+            still = copy.copy(self)
+            now = still._values = dict(self._values)
         grid = {}
         for name, some in (self.PAGES if values is None else values).items():
             check = self._param(name).check
@@ -336,19 +340,28 @@ class Explorer:
         scenes = {}
         every = list(itertools.product(*grid.values()))
         for i, one in enumerate(every):
-            scenes[one] = self._scene_at(dict(zip(grid, one, strict=True)))
+            scenes[one] = still._scene_at(dict(zip(grid, one, strict=True)))
             step((i + 1) / len(every), f"setting {i + 1} of {len(every)}")
         return scenes, grid, tuple(now[name] for name in grid)
 
     def _scene_at(self, changes: dict[str, Any]) -> Scene:
-        """The scene of other parameters; the explorer stays as it is."""
-        with self._lock:
-            before = self._values, self._state, self.version
-            try:
-                self._set(self._fit(changes))
-                return self.scene()
-            finally:
-                self._values, self._state, self.version = before
+        """The scene of other parameters; the explorer stays as it is.
+
+        Raises:
+            ValueError: values that cannot be had together.
+        """
+        there = copy.copy(self)
+        with self._lock:  # the two have their caches together
+            fitted = there._fit(changes)
+            if off := [f"{k}={v!r}" for k, v in changes.items() if fitted.get(k) != v]:
+                every = ", ".join(f"{k}={v!r}" for k, v in changes.items())
+                raise ValueError(f"{', '.join(off)} cannot be had with {every}: leave it out")
+            there._set(fitted)
+        there._finish()
+        return there.scene()
+
+    def _finish(self) -> None:
+        pass
 
     # ---- in a notebook ---------------------------------------------------------------------------
 
@@ -367,15 +380,7 @@ def _fractional(times: Sequence[float]) -> bool:
 
 
 def _sorted(values: list[Any]) -> list[Any]:
-    return sorted(values, key=lambda v: (isinstance(v, str), v))
-
-
-def _stepper(bar: Any) -> Callable[[float, str], None]:
-    def step(done: float, text: str) -> None:
-        bar.set_postfix_str(text, refresh=False)
-        bar.update(done - bar.n)
-
-    return step
+    return sorted(values, key=lambda v: (v is not None, isinstance(v, str), v or 0))
 
 
 def nearest(times: Sequence[float], t: float) -> int:

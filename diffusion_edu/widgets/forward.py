@@ -91,8 +91,8 @@ class ForwardExplorer(Explorer):
         play: start moving at once.
 
     Attributes ``frames`` (T+1, n, *D) float32, ``times`` (T+1 ints), ``noise_schedule`` (the
-    Schedule), ``mine`` (as frames, or None), ``difference`` (largest |mine - frames|, or None),
-    ``notes``.
+    Schedule), ``mine`` (as frames, or None), ``difference`` (of mine from ``de.q_sample``, which
+    has the factor whatever ``shrink`` is; or None), ``notes``.
 
     Raises:
         ValueError: unknown names, values outside their range; also when set later.
@@ -160,7 +160,7 @@ class ForwardExplorer(Explorer):
 
     @property
     def difference(self) -> float | None:
-        """Largest absolute difference between your frames and the reference."""
+        """Largest absolute difference between your frames and those of ``de.q_sample``."""
         return max(self._state.differences) if self._state.differences else None
 
     # ---- the model -------------------------------------------------------------------------------
@@ -259,11 +259,11 @@ def last_beta_limit(T: int) -> float:
 
 
 def fit_betas(values: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """``values`` with the betas, theirs or those of ``now``, where their sliders reach."""
+    """``values`` with betas where their sliders reach, which depends on T: a new one moves both."""
     fitted = dict(values)
-    T = fitted.get("T", now["T"])
+    T = max(1, fitted.get("T", now["T"]))
     for name, high in (("beta_1", first_beta_limit(T)), ("beta_T", last_beta_limit(T))):
-        beta = fitted.get(name, now[name])
+        beta = fitted.get(name, now[name] if "T" in values else None)
         if beta is not None:
             fitted[name] = min(max(beta, LOWEST), high)
     return fitted
@@ -280,7 +280,7 @@ def slide_betas(schedule: Schedule, kind: str) -> list[Control]:
         "beta_T": ("last step, beta_T", T, last_beta_limit(T)),
     }
     return [
-        slide(n, label, _rounded(schedule.beta[t]), (LOWEST, high), HELP[n], free[n], log=True)
+        slide(n, label, _rounded(schedule.beta[t]), (LOWEST, high), HELP[n], free[n], LOWEST, True)
         for n, (label, t, high) in ends.items()
     ]
 
@@ -326,7 +326,9 @@ def _run_learner(learner: Learner, state: State, hurry: bool) -> None:
         return
     state.differences = differences
     if whole:
-        state.notes.append(agreement(learner, state.mine, state.times, differences))
+        shrinks = bool((state.a < 1).any())
+        other = "the reference" if shrinks else "q_sample, which has the factor that is off here"
+        state.notes.append(agreement(learner, state.mine, state.times, differences, other))
 
 
 def _variance(state: State) -> Tensor:

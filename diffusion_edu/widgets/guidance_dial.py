@@ -294,6 +294,10 @@ class GuidanceDial(Explorer):
         self._fill(lambda done, text: step(done / 2, f"measuring, {text}"))
         return super()._pages(lambda done, text: step((1 + done) / 2, text), values)
 
+    def _finish(self) -> None:
+        if self._on_pages:
+            self._fill(lambda done, text: None)
+
     # ---- code and picture ------------------------------------------------------------------------
 
     def _code(self) -> str:

@@ -53,7 +53,8 @@ def _learners(teacher: Learner, state: State, values: dict[str, Any], hurry: boo
         guidance = values["guidance"]
         late = teacher.over([0], lambda _: made.append(teacher(x, *both, guidance)), hurry)
         left[0] -= time.perf_counter() - begin
-        if late or left[0] < 0:
+        teacher.late |= left[0] < 0
+        if late or teacher.late:
             slow = f"your {teacher.role} is slow: only what it gave in time is shown"
             raise _Late(late or slow)
         return made[0]

@@ -21,7 +21,7 @@ class Kernel {
   send() {
     const { order, ...question } = this.queue.shift();
     Object.assign(question, { seq: ++this.seq, view: this.view, version: this.player.version });
-    question.values.t = this.player.t;
+    question.values.t = this.player.told = this.player.t;
     this.flying.set(question.seq, question.values);
     this.model.send(question);
     clearTimeout(this.timer);

@@ -8,6 +8,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -58,6 +59,7 @@ class Learner:
                 f"pass its name without brackets, {role}=mine"
             )
         self.function, self.role = function, role
+        self.late = False  # whether there was too little time for the last calls
         self._tensor_times = False
         self._stuck: str | None = None  # what was said of a call that did not come back
 
@@ -72,6 +74,7 @@ class Learner:
         Raises:
             LearnerError: of ``call``.
         """
+        self.late = False
         if self._stuck:
             return self._stuck
         done: list[float] = []
@@ -86,6 +89,7 @@ class Learner:
         where = within(patience, work)
         if where is None:
             return None
+        self.late = True
         if done and done[-1] > patience / 2:
             return (
                 f"your {self.role} is slow, about {done[-1] / len(done):.2g} s a call: only what "
@@ -96,6 +100,26 @@ class Learner:
             self._stuck = f"{text}; mend it and make the explorer again"
             return self._stuck
         return text
+
+    def each(
+        self,
+        items: Iterable[Any],
+        ready: Callable[[Any], Any],
+        call: Callable[[Any, Any], None],
+        hurry: bool = False,
+    ) -> str | None:
+        """As ``over``, for call(item, ready(item)): ``ready`` does not take the learner's time."""
+        left = patience = HURRY if hurry else PATIENCE
+        for item in items:
+            given = ready(item)
+            began = time.perf_counter()
+            if late := self.over([given], partial(call, item), hurry):
+                return late
+            left -= time.perf_counter() - began
+            if left < 0:
+                self.late = True
+                return f"your {self.role} is slow: only what it gave in {patience:g} s is shown"
+        return None
 
     def _line(self, where: Sequence[traceback.FrameSummary]) -> str:
         frame = own_frame(where, self.function)
@@ -113,8 +137,9 @@ class Learner:
         except Exception as first:
             try:
                 out = self._call(like, args, not self._tensor_times)
-            except Exception:
-                raise LearnerError(explain(first, self.function, self.role)) from first
+            except Exception as second:  # what got further took its times as it wants them
+                error = max(first, second, key=self._line_of)
+                raise LearnerError(explain(error, self.function, self.role)) from error
             self._tensor_times = not self._tensor_times
         self._check(out, like)
         result: Tensor = out.detach().to("cpu", like.dtype)
@@ -129,6 +154,10 @@ class Learner:
             return a
 
         return self.function(*map(convert, args))
+
+    def _line_of(self, error: Exception) -> int:
+        frame = own_frame(traceback.extract_tb(error.__traceback__), self.function)
+        return 0 if frame is None else frame.lineno or 0
 
     def _check(self, out: Any, like: Tensor) -> None:
         where = f"your {self.role}{_first_line(self.function)}"
@@ -189,14 +218,18 @@ def compared(
 
 
 def agreement(
-    learner: Learner, mine: Tensor, times: Sequence[int], off: Sequence[float]
+    learner: Learner,
+    mine: Tensor,
+    times: Sequence[int],
+    off: Sequence[float],
+    other: str = "the reference",
 ) -> dict[str, str]:
-    """The note on frames ``mine`` (F, ...) whose differences from the reference are ``off``."""
+    """The note on frames ``mine`` (F, ...) whose differences from ``other`` are ``off``."""
     if bad := bad_values(mine, times, learner):
         return note("error", bad)
     worst = max(range(len(off)), key=off.__getitem__)
     agrees = off[worst] < AGREES
-    return note("info", compared(learner.role, agrees, off[worst], f"t = {times[worst]}"))
+    return note("info", compared(learner.role, agrees, off[worst], f"t = {times[worst]}", other))
 
 
 def bad_values(x: Tensor, times: Sequence[int], learner: Learner) -> str | None:

@@ -190,7 +190,15 @@ class MetricLab(Explorer):
             pick("dataset", "data", v["dataset"], toy.names(), h["dataset"]),
             pick("flaw", "flaw", v["flaw"], tuple(FLAWS), h["flaw"]),
             slide("n", "samples n", v["n"], (LEAST, MOST), h["n"], log=True),
-            slide("bandwidth", "bandwidth", v["bandwidth"], BANDWIDTHS, h["bandwidth"], log=True),
+            slide(
+                "bandwidth",
+                "bandwidth",
+                v["bandwidth"],
+                BANDWIDTHS,
+                h["bandwidth"],
+                step=0.01,
+                log=True,
+            ),
             slide_seed(v["seed"], h["seed"]),
             *(yours if self._learner is not None else []),
         ]

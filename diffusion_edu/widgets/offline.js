@@ -8,7 +8,7 @@ function offlineModel(state) {
   const nearest = (values, wish, now) => values.includes(wish) || Number.isNaN(Number(wish))
     ? values.find((v) => String(v) === String(wish)) ?? now
     : values.reduce((best, v) => (Math.abs(v - wish) < Math.abs(best - wish) ? v : best));
-  const key = (now) => state.names.map((name) => String(now[name])).join("|");
+  const key = (now) => state.names.map((name) => state.grid[name].indexOf(now[name])).join("|");
   const answer = ({ seq, view, values = {}, reset }) => {
     const wanted = reset ? { ...first } : { ...at };
     for (const name of state.names) if (!reset && name in values) wanted[name] = nearest(state.grid[name], values[name], at[name]);

@@ -127,10 +127,12 @@ def _filling(
     first, shared = scenes[at], _Shared()
     state = {
         "names": list(grid),
-        "grid": {name: list(values) for name, values in grid.items()},
-        "at": dict(zip(grid, at, strict=True)),
+        "grid": {name: [_offered(v) for v in values] for name, values in grid.items()},
+        "at": {name: _offered(v) for name, v in zip(grid, at, strict=True)},
         "scenes": {
-            "|".join(map(_as_js, values)): shared.head(_live(scene, grid, values))
+            "|".join(
+                str(grid[name].index(v)) for name, v in zip(grid, values, strict=True)
+            ): shared.head(_live(scene, grid, values))
             for values, scene in scenes.items()
         },
     }
@@ -181,12 +183,17 @@ def _live(scene: Scene, grid: Mapping[str, Sequence[Any]], at: Values) -> Scene:
     def control(c: Control) -> Control:
         if c.name not in grid:
             return replace(c, enabled=False)
-        choices = tuple(map(_as_js, grid[c.name]))
+        choices = tuple(_as_js(_offered(v)) for v in grid[c.name])
         text = f"{c.help}. This page has these values" if len(choices) > 1 else c.help
-        value = _as_js(now[c.name])
+        value = _as_js(_offered(now[c.name]))
         return replace(c, kind="choice", value=value, choices=choices, help=text)
 
     return replace(scene, controls=[control(c) for c in scene.controls], actions=[])
+
+
+def _offered(value: Any) -> Any:
+    """As a page's reader may choose it: what is not set follows from the rest."""
+    return "auto" if value is None else value
 
 
 def _as_js(value: Any) -> str:

@@ -73,9 +73,12 @@ class Player {
     this.root.onkeydown = (event) => this.tools.keydown(event);
     // The colour of the text has a transition, so its start tells of another theme; its end is often cancelled.
     this.root.ontransitionrun = (event) => event.target === this.root && setTimeout(() => this.draw(), 50);
-    this.button.onclick = () => this.play(!this.playing);
+    this.button.onclick = () => {
+      this.play(!this.playing);
+      if (!this.playing) this.kernel.ask({}); // tells the kernel where t was left
+    };
     this.range.oninput = () => this.move(Number(this.range.value));
-    this.range.onchange = () => this.kernel.ask({}); // tells the kernel where t was left
+    this.range.onchange = () => this.kernel.ask({});
     this.resetButton.onclick = () => {
       this.play(false);
       this.restart = true;
@@ -98,8 +101,9 @@ class Player {
 
   // The old picture stays until this one is decoded; all of the exchange happens within one task.
   accept(scene, buffers, mine) {
-    const keep = mine && !this.restart && this.scene ? this.t : scene.time.values[scene.time.at];
-    this.restart = false;
+    const theirs = scene.time.values[scene.time.at], news = !mine && theirs !== this.told;
+    const keep = this.scene && !this.restart && !news ? this.t : theirs;
+    Object.assign(this, { told: theirs, restart: false }); // what the kernel takes for t
     const kinds = (s) => s?.panels.map((p) => p.kind).join();
     const same = kinds(scene) === kinds(this.scene);
     this.scene = decode(structuredClone(scene), buffers); // a copy: other views get the same message
@@ -248,13 +252,17 @@ class Player {
   }
   slider(c) {
     const range = node("input", { ...OWN, type: "range", "aria-label": c.label });
-    let now = c;
+    let now = c, place;
     const entry = numberField({ step: c.step >= 1 ? 1 : "any", "aria-label": `${c.label} (number)` }, (text) => {
       if (text === "") entry.put(now.value);
       else send(Number(text), true);
     });
-    const value = () => now.log ? Number((now.low * (now.high / now.low) ** (range.value / LOG_STEPS)).toPrecision(3))
-      : Number(range.value);
+    const value = () => {
+      if (!now.log) return Number(range.value);
+      const v = Number((now.low * (now.high / now.low) ** (range.value / LOG_STEPS)).toPrecision(3));
+      if (now.step < 1) return v;
+      return Math.round(v) === now.value ? now.value + Math.sign(range.value - place) : Math.round(v); // a key moves it
+    };
     const send = (v, final) => this.kernel.ask({ values: { [c.name]: v }, final });
     range.oninput = () => {
       this.dragging = c.name;
@@ -271,6 +279,7 @@ class Player {
       Object.assign(range, now.log ? { min: 0, max: LOG_STEPS, step: 1 } : { min: now.low, max: now.high, step: now.step });
       range.value = now.log ? (LOG_STEPS * Math.log(now.value / now.low)) / Math.log(now.high / now.low) : now.value;
       Object.assign(entry, { min: now.low, max: now.high });
+      place = range.value; // of the value, in whole steps
       entry.put(now.value);
       range.setAttribute("aria-valuetext", String(now.value));
       range.disabled = entry.disabled = !now.enabled;

@@ -90,7 +90,10 @@ function attend(player, canvas, i) {
     const { kind, x, plot } = panel();
     if (dragged || !plot) return;
     if (kind === "table" && cell(event)) choose(cell(event));
-    if (kind === "curves" && !x) player.move(Math.round(plot.x(place(event)[0]))); // the frame that was pointed at
+    if (kind === "curves" && !x) {
+      player.move(Math.round(plot.x(place(event)[0]))); // the frame that was pointed at
+      player.kernel.ask({});
+    }
     const one = kind === "points" ? point(event) : null;
     if (one) player.pick(one.i < 0 ? null : one);
   };

@@ -173,7 +173,7 @@ class PosteriorPlayground(Explorer):
         return [
             *(slide(n, label, v[n], span, h[n], step=0.02) for n, label in places.items()),
             slide("T", "steps T", v["T"], (FIRST, MAX_T), h["T"]),
-            slide("beta", "beta", v["beta"], (0.01, 0.9), h["beta"], constant, log=True),
+            slide("beta", "beta", v["beta"], (0.01, 0.9), h["beta"], constant, 0.01, True),
             pick("law", "law", v["law"], LAWS, h["law"]),
             slide("eta", "eta", v["eta"], (0, 1), h["eta"], family, step=0.01),
         ]

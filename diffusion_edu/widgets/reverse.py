@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..prediction import Model, batch_time
-from ..sampling import sample
+from ..prediction import Model, batch_time, predict
+from ..sampling import Variance, reverse_step, sample
 from ..schedules import Schedule
 from ..viz.scene import Control, Scene, note, pick, slide, slide_seed
 from . import datasets
@@ -269,6 +269,12 @@ def _drawn(values: dict[str, Any]) -> int:
     return min(values["n"], most.get(values["dataset"], values["n"]))
 
 
+def _noise_of(values: dict[str, Any]) -> tuple[float, Variance]:
+    """eta and variance of the sampler: see ``sampling.reverse_step``."""
+    eta = float(values["eta"]) if values["sampler"] == "ddim" else 1.0
+    return eta, "large" if values["sampler"] == "ddpm" else "eta"
+
+
 def walk(
     model: Model, schedule: Schedule, data: Tensor, values: dict[str, Any], stride: int
 ) -> State:
@@ -278,16 +284,15 @@ def walk(
     def draw(i: int, like: Tensor) -> Tensor:
         return datasets.noise(size, values["seed"], i + 1)[::stride]
 
-    x = datasets.noise(size, values["seed"], 0)
-    x, sampler = x[::stride], values["sampler"]
+    x, (eta, variance) = datasets.noise(size, values["seed"], 0)[::stride], _noise_of(values)
     state = State(schedule, [schedule.T], [x], [], data)
     steps = sample(
         model,
         x,
         schedule,
         values["steps"],
-        eta=values["eta"] if sampler == "ddim" else 1.0,
-        variance="large" if sampler == "ddpm" else "eta",
+        eta=eta,
+        variance=variance,
         noise=draw,
     )
     for s in steps:
@@ -306,26 +311,35 @@ def run_learner(
     stride: int,
     hurry: bool,
 ) -> None:
-    """Walk with the learner's step: fill ``mine`` and ``notes``; NaN where time was too short."""
-    mine, times = [state.x[0]], state.times
-    n = _drawn(values)
-    eta = float(values["eta"]) if values["sampler"] == "ddim" else 1.0
+    """Walk with the learner's step: fill ``mine`` and ``notes``; NaN where time was too short.
 
-    def call(i: int) -> None:
+    Each step is judged from where the learner stands: roundings grow along a walk.
+    """
+    mine, times, off = [state.x[0]], state.times, [0.0]
+    n, (eta, variance) = _drawn(values), _noise_of(values)
+
+    def ready(i: int) -> tuple[Tensor, Tensor, Tensor]:
         x, t, s = mine[-1], times[i], times[i + 1]
         z = datasets.noise((n, *x.shape[1:]), values["seed"], i + 1)[::stride]
         eps = model(x, batch_time(t, x))
-        mine.append(learner(x, x, t, s, eps, z, eta, state.schedule))
+        x0 = predict("eps", eps, x, t, state.schedule).x0
+        return eps, z, reverse_step(x0, eps, t, s, state.schedule, eta=eta, variance=variance, z=z)
+
+    def call(i: int, given: tuple[Tensor, Tensor, Tensor]) -> None:
+        x, (eps, z, exact) = mine[-1], given
+        mine.append(learner(x, x, times[i], times[i + 1], eps, z, eta, state.schedule))
+        off.append(float((mine[-1] - exact).abs().max() / exact.abs().max().clamp(min=1)))
 
     try:
-        late = learner.over(range(len(times) - 1), call, hurry)
+        late = learner.each(range(len(times) - 1), ready, call, hurry)
     except LearnerError as error:
         t, s = times[len(mine) - 1 : len(mine) + 1]
         state.notes = [note("error", f"At the step from t = {t} to {s}: {error}")]
         return
     bad = late or bad_values(torch.stack(mine), times, learner)
-    worst = max(float((a - b).abs().max()) for a, b in zip(mine, state.x, strict=False))
-    text = bad or compared(learner.role, worst < 1e-4, worst)
+    worst = max(range(len(off)), key=off.__getitem__)
+    where = f"the step to t = {times[worst]}" if worst else ""
+    text = bad or compared(learner.role, off[worst] < 1e-4, off[worst], where)
     state.notes = [note("error" if bad else "info", text)]
     missing = len(times) - len(mine)
     state.mine = mine + [torch.full_like(state.x[0], math.nan)] * missing
@@ -360,7 +374,7 @@ def draw_walk(
     if x.ndim > 3:
         scene.images(title, scene.frames(x, bits=8), x.shape[1:])
         if aim is not None:
-            scene.images("prediction", scene.frames(aim, bits=8), x.shape[1:])
+            scene.images("prediction", scene.frames(aim.clamp(-1, 1), bits=8), x.shape[1:])
         return
     order, ends = datasets.by_colour(x[0])
     layers = [scene.frames(data[None], mark="data", groups=[len(data)])]

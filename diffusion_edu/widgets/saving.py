@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,12 +14,27 @@ import numpy as np
 from .._checks import check_choice
 from ..viz.scene import Scene
 
-__all__ = ["FORMATS", "encode"]
+__all__ = ["FORMATS", "encode", "stepping"]
 
 FORMATS = {"png": "image/png", "gif": "image/gif", "mp4": "video/mp4", "html": "text/html"}
 FRAMES = 80  # of a film, at most
 SECONDS = 5  # it lasts; then it rests on the last frame for one
+BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left {postfix}"
 Progress = Callable[[float, str], None]
+
+
+@contextmanager
+def stepping(what: str) -> Iterator[Progress]:
+    """A progress bar, from one second on, for what tells how far it is."""
+    from tqdm import tqdm
+
+    with tqdm(total=1.0, desc=what, delay=1, bar_format=BAR) as bar:
+
+        def step(done: float, text: str) -> None:
+            bar.set_postfix_str(text, refresh=False)
+            bar.update(done - bar.n)
+
+        yield step
 
 
 def encode(scene: Scene, kind: str, progress: Progress = lambda done, text: None) -> bytes:
