@@ -78,7 +78,12 @@ app.command()(sample)
 
 @app.command()
 def info() -> None:
-    """Show versions, the device, and where data and weights live."""
+    """Show versions, the device, and where data and weights live.
+
+    Examples:
+
+    * `diffusion-edu info`
+    """
     from rich.console import Console
     from rich.text import Text
 

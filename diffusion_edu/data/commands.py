@@ -40,6 +40,12 @@ def list_(root: Root = None) -> None:
     """Show the image data sets and which of them are here.
 
     Only names of files are looked at; `verify` reads them.
+
+    Examples:
+
+    * `diffusion-edu data list`
+
+    * `diffusion-edu data list --root /scratch/data`
     """
     from .files import find
     from .location import data_dir

@@ -173,7 +173,12 @@ def _say(report: dict[str, Any], files: list[Path]) -> None:
 
 
 def doctor() -> None:
-    """Say which defences against hostile submissions are active on this machine."""
+    """Say which defences against hostile submissions are active on this machine.
+
+    Examples:
+
+    * `diffusion-edu doctor`
+    """
     walls = policy()
     typer.echo(f"level {walls.level}: {explain(walls)}\n")
     for what, active, against in table(walls):
@@ -182,7 +187,12 @@ def doctor() -> None:
 
 @exercise_app.command("list")
 def _list_exercises() -> None:
-    """List the exercises with their functions."""
+    """List the exercises with their functions.
+
+    Examples:
+
+    * `diffusion-edu exercise list`
+    """
     for key in exercises.names():
         spec = exercises.load(key)
         mistakes = sum(len(f.mistakes) for f in spec.functions)
@@ -204,6 +214,12 @@ def _build_exercises(
     """Write the students' notebooks, and for instructors the solutions.
 
     Students get functions that say "not implemented"; nothing of a solution is left in the file.
+
+    Examples:
+
+    * `diffusion-edu exercise build E2`
+
+    * `diffusion-edu exercise build --out class --instructor for_me`
     """
     from ..exercises.build import build
 
@@ -217,7 +233,14 @@ def _build_exercises(
 def _verify_exercises(
     keys: Annotated[list[str] | None, typer.Argument(help="E1 ... E9. [default: all]")] = None,
 ) -> None:
-    """Prove that exercises are sound: right answers pass, mistakes are named, nothing leaks."""
+    """Prove that exercises are sound: right answers pass, mistakes are named, nothing leaks.
+
+    Examples:
+
+    * `diffusion-edu exercise verify`
+
+    * `diffusion-edu exercise verify E2 E3`
+    """
     from tqdm import tqdm
 
     from ..exercises.verify import CHECKS, verify
@@ -242,7 +265,12 @@ def _new_exercise(
     key: Annotated[str, typer.Argument(help="E10, say.")],
     title: Annotated[str, typer.Argument(help='"Your title".')],
 ) -> None:
-    """Start an exercise of your own beside E1 to E9: a function, a mistake, a test, a notebook."""
+    """Start an exercise of your own beside E1 to E9: a function, a mistake, a test, a notebook.
+
+    Examples:
+
+    * `diffusion-edu exercise new E10 "Your title"`
+    """
     from .._files import checkout
     from ..exercises.scaffold import scaffold
 
@@ -267,7 +295,14 @@ def gradescope_zip(
         str, typer.Option(envvar="DIFFUSION_EDU_SECRET", help="Makes the hidden cases.")
     ] = "",
 ) -> None:
-    """Build the archive that Gradescope's "Configure autograder" takes."""
+    """Build the archive that Gradescope's "Configure autograder" takes.
+
+    Examples:
+
+    * `diffusion-edu gradescope-zip E2 --secret "our course"`
+
+    * `diffusion-edu gradescope-zip E2 --secret "our course" --out e2.zip`
+    """
     from .gradescope import build_zip
 
     spec = _load(exercise)

@@ -33,7 +33,12 @@ lectures_app = typer.Typer(
 
 @lectures_app.command("list")
 def _list_lectures() -> None:
-    """List the lectures, with minutes and exercise."""
+    """List the lectures, with minutes and exercise.
+
+    Examples:
+
+    * `diffusion-edu lectures list`
+    """
     for one in SYLLABUS:
         exercise = f", then {one.exercise}" if one.exercise else ""
         typer.echo(f"{one.number}  {one.title} ({one.minutes} minutes{exercise})")
@@ -77,7 +82,14 @@ def _build_lectures(
 def _write_paper_map(
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("PAPER_MAP.md"),
 ) -> None:
-    """Write the table that leads from each equation of the papers to code, test and lecture."""
+    """Write the table that leads from each equation of the papers to code, test and lecture.
+
+    Examples:
+
+    * `diffusion-edu lectures paper-map`
+
+    * `diffusion-edu lectures paper-map --out map.md`
+    """
     from .paper_map import paper_map
 
     out.write_text(paper_map(), encoding="utf-8")

@@ -5,9 +5,11 @@ function offlineModel(state) {
   const first = { ...state.at }, handlers = {};
   let at = { ...first }, version = 0;
   // The value nearest to what was asked: dragged handles send numbers that nobody computed.
-  const nearest = (values, wish, now) => values.includes(wish) || Number.isNaN(Number(wish))
-    ? values.find((v) => String(v) === String(wish)) ?? now
-    : values.reduce((best, v) => (Math.abs(v - wish) < Math.abs(best - wish) ? v : best));
+  const nearest = (values, wish, now) => {
+    const numbers = values.filter(Number.isFinite), same = values.find((v) => String(v) === String(wish));
+    return same ?? (Number.isNaN(Number(wish)) || !numbers.length ? now
+      : numbers.reduce((best, v) => (Math.abs(v - wish) < Math.abs(best - wish) ? v : best)));
+  };
   const key = (now) => state.names.map((name) => state.grid[name].indexOf(now[name])).join("|");
   const answer = ({ seq, view, values = {}, reset }) => {
     const wanted = reset ? { ...first } : { ...at };
