@@ -10,6 +10,8 @@ import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +177,23 @@ def test_evaluate_knows_training_images(monkeypatch: pytest.MonkeyPatch) -> None
     assert (report.memory.copies, report.memory.ratio) == (1.0, 0.0)
     assert torch.equal(report.pictures, report.nearest)
     assert report.pictures.shape == (100, 1, 8, 8)
+
+
+def test_the_report_is_of_its_seed_and_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another seed draws other noise for the bound; data from elsewhere are not called official."""
+    monkeypatch.setattr(module, "generate", training_digits)
+    bits = []
+    for seed in (0, 0, 1):
+        plan = Sampling(n=100, seed=seed)
+        found = evaluate(unet(), CHAIN, "digits", plan, Wanted(bits=2, neighbours=5), pad=4).bits
+        assert found is not None
+        bits.append(found.total)
+    assert bits[0] == bits[1] != bits[2]
+    real = module.load
+    other = partial(replace, official=False)
+    monkeypatch.setattr(module, "load", lambda *args, **how: other(real(*args, **how)))
+    plan, wanted = Sampling(n=100), Wanted(bits=0, neighbours=5)
+    assert not evaluate(unet(), CHAIN, "digits", plan, wanted, pad=4).official
 
 
 def test_learned_variances_enter_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import os
 import re
@@ -18,8 +19,9 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 from grading_class import SECRET, make_class
+from typer.testing import CliRunner
 
-from diffusion_edu import exercises
+from diffusion_edu import cli, exercises
 from diffusion_edu.grading import grading, reports, run, tables
 from diffusion_edu.grading.defences import LEVELS
 from diffusion_edu.grading.grading import Task
@@ -81,6 +83,55 @@ def test_misconceptions_are_counted(graded):
         r'<td class="n">(\d+)</td><td><code>(\w+)</code>.*?<b>(\w+)</b>', page, re.S
     )
     assert {f"{f}:{m}": int(n) for n, f, m in counts} == wanted
+
+
+def test_pages_say_what_rows_say(graded):
+    """A student's page has the points and a hint for each mistake; the class's mean, bars, rows."""
+    exercise, shares = exercises.load("E2"), Counter()
+    for row in graded.rows:
+        page = (graded.out / "feedback" / f"{run.file_name(row['id'])}.html").read_text()
+        assert f"</b>: {row['score']:g} of 21 points" in page
+        hints = re.findall(r'<div class="hint"><b>(\w+)</b>: (.*?) Read again', page, re.S)
+        for function, _, name in (m.partition(":") for m in tables.mistakes_of(row)):
+            mistake = exercise.function(function).named[name]
+            assert (name, html.escape(mistake.hint, quote=False)) in [
+                (n, html.escape(html.unescape(text), quote=False)) for n, text in hints
+            ]
+        assert {n for n, _ in hints} == {m.partition(":")[2] for m in tables.mistakes_of(row)}
+        if row["status"] == "graded":
+            shares[int(10 * row["score"] / 21 + 1e-9)] += 1
+    page = (graded.out / "class.html").read_text()
+    count = shares.total()
+    mean = sum(r["score"] for r in graded.rows if r["status"] == "graded") / count
+    assert f"{len(graded.rows)} submissions, {count} graded, mean {mean:.1f} of 21 points" in page
+    bars = re.findall(r'7rem">([\d to]+ %)</td><td class="n" style="width: 3rem">(\d+)<', page)
+    assert len(bars) == 11
+    assert [int(n) for _, n in bars] == [shares[k] for k in range(11)]
+
+
+def test_one_failure_of_the_grader_costs_one_row(tmp_path, monkeypatch):
+    """The others are graded; the row says why, and the command ends with 1."""
+    for name in ("ann", "bob"):
+        (tmp_path / f"{name}.py").write_text(
+            "def snr(sch): return sch.alpha_bar / (1 - sch.alpha_bar)"
+        )
+    real = grading.grade
+
+    def broken(task):
+        if task.submission.id == "ann":
+            raise RuntimeError("no space left")
+        return real(task)
+
+    monkeypatch.setattr(run, "grade", broken)
+    monkeypatch.setattr(run, "_here", lambda tasks, jobs: ((t, run._guarded(t)) for t in tasks))
+    out = tmp_path / "grades"
+    result = CliRunner().invoke(cli.app, ["grade", str(tmp_path), "-e", "E2", "--out", str(out)])
+    assert result.exit_code == 1
+    assert "ann: error, the grader failed: RuntimeError: no space left" in result.output
+    rows = json.loads((out / "grades.json").read_text())["submissions"]
+    assert [(r["id"], r["status"], r["score"]) for r in rows] == [
+        ("ann", "error", 0), ("bob", "graded", 2)
+    ]  # fmt: skip
 
 
 def test_another_exercise(tmp_path):
