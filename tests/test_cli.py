@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from jupyter_client import BlockingKernelClient, find_connection_file
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import diffusion_edu
@@ -53,13 +55,40 @@ def fails(capsys, monkeypatch, *arguments):
     return capsys.readouterr().err
 
 
-def test_every_command_explains_itself():
-    """--help of each command exits 0 and shows an example that starts with the program's name."""
+def leaves(command, *path):
+    """(words, command) of every command below, through the groups; ``command`` itself at the end.
+
+    The words are those that call it, "exercise list".
+    """
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from leaves(inner, *path, name)
+    if not hasattr(command, "commands"):
+        yield " ".join(path), command
+
+
+COMMANDS = dict(leaves(get_command(cli.app)))
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_command_explains_itself(words):
+    """--help exits 0; below "Examples:" are command lines of this command, of options it has."""
+    result = run(*words.split(), "--help")
+    assert result.exit_code == 0
+    assert "Examples:" in result.output
+    examples = COMMANDS[words].help.partition("Examples:")[2].split("\n\n")[1:]
+    assert examples
+    for line in examples:
+        called = re.fullmatch(r"\s*\* `.*\bdiffusion[-_]edu (.*)`\s*", line)[1]
+        assert f"{called} ".startswith(f"{words} ")
+        arguments = shlex.split(called.removeprefix(words))
+        COMMANDS[words].make_context(words, arguments)  # reads them, and runs nothing
+
+
+def test_the_commands_are_found_through_their_groups():
+    """What is walked has the commands at the top, and those of every group."""
     assert run("--help").exit_code == 0
-    for command in ("lab", "train", "sample", "evaluate", "train-classifier"):
-        result = run(command, "--help")
-        assert result.exit_code == 0
-        assert f"diffusion-edu {command}" in result.output
+    for words in ("train", "lab", "info", "exercise new", "lectures paper-map", "data verify"):
+        assert words in COMMANDS
 
 
 def test_info_names_versions_and_places(monkeypatch, tmp_path):

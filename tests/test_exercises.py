@@ -61,8 +61,6 @@ def test_sound_under_any_secret(key, secret, monkeypatch):
 
 def test_as_much_as_promised():
     """E1 to E9: 45 functions, 90 mistakes, 8 items of the kind "find the bug", or more."""
-    if len(KEYS) != 9:
-        pytest.skip(f"the totals are those of nine exercises; so far there are {len(KEYS)}")
     assert list(KEYS) == [f"E{n}" for n in range(1, 10)]
     functions = [f for key in KEYS for f in load(key).functions]
     assert len(functions) >= 45

@@ -285,7 +285,9 @@ def test_eval_mode_no_gradients_and_none_switched_off(device):
         assert torch.is_grad_enabled()
         assert images.device.type == labels.device.type == device
     assert not model.training
-    assert model.weight.grad is None
+    for floats, _ in chunks(model, CHAIN, SHAPE, Sampling(n=6, steps=2, batch=3)):
+        assert torch.is_grad_enabled()
+        assert not floats.requires_grad  # nor is a graph kept, of every step
 
 
 @pytest.mark.parametrize(

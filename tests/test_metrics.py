@@ -209,7 +209,7 @@ def test_precision_recall_extremes(randn: Draw) -> None:
 
 
 def test_precision_recall_by_hand() -> None:
-    """On the line, k = 1: balls of {0, 1, 5} reach 1, 1, 4; those of {2.5, 8} reach 5.5 each."""
+    """On the line, k = 1: balls of {0, 1, 5} reach 1, 1, 4; those of {2.5, 9.5} reach 7 each."""
     real, fake = points(0.0, 1.0, 5.0), points(2.5, 9.5)
     precision, recall = precision_recall(real, fake, k=1)
     assert float(precision) == 0.5  # 2.5 is in [1, 9], 9.5 is nowhere

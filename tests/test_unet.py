@@ -7,11 +7,19 @@ import torch
 from torch import nn
 
 from diffusion_edu import schedules
+from diffusion_edu.nets.switches import seeded
 from diffusion_edu.nets.unet import UNet, UNetConfig
 from diffusion_edu.objectives import loss_hybrid, loss_simple
 from diffusion_edu.prediction import guided
 
 SMALL = UNetConfig(1, (8, 16), blocks=1, groups=4, dropout=0.0)
+
+
+@pytest.fixture(autouse=True)
+def same_start():
+    """New networks and dropout draw from torch's global generator: always the same here."""
+    with seeded(0):
+        yield
 
 
 def randomised(config: UNetConfig, seed: int = 0) -> UNet:
@@ -24,9 +32,12 @@ def randomised(config: UNetConfig, seed: int = 0) -> UNet:
     return net
 
 
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
 def images(batch: int = 4, channels: int = 1, size: int = 8, seed: int = 0) -> torch.Tensor:
-    g = torch.Generator().manual_seed(seed)
-    return torch.randn(batch, channels, size, size, generator=g)
+    return normal(batch, channels, size, size, seed=seed)
 
 
 # --- the network by itself ------------------------------------------------------------------------
@@ -42,11 +53,11 @@ def test_examples_do_not_see_each_other(size, classes, learned_variance):
         UNetConfig(2, (8, 8, 16), 1, (1,), groups=4, classes=classes,
                    learned_variance=learned_variance)
     )  # fmt: skip
-    x, t = torch.randn(3, 2, *size), torch.tensor([1, 30, 1000])
+    x, t = normal(3, 2, *size), torch.tensor([1, 30, 1000])
     out = net(x, t)
     assert out.shape == (3, 4 if learned_variance else 2, *size)
     alone = torch.cat([net(x[i : i + 1], t[i : i + 1]) for i in range(3)])
-    assert torch.allclose(out, alone, atol=1e-5 * float(out.std()))
+    assert torch.allclose(out, alone, atol=1e-4 * float(out.std()))  # rounding: a few 1e-6
     assert not torch.allclose(out, net(x, t.flip(0)), atol=1e-2 * float(out.std()))
 
 
@@ -138,10 +149,10 @@ def test_starts_by_predicting_no_noise():
 
 def test_initial_branches_are_closed():
     """Before training a residual block and an attention return x: their branches end in zeros."""
-    net, e = UNet(), torch.randn(2, 512)
-    x = torch.randn(2, 128, 8, 8)
+    net, e = UNet(), normal(2, 512)
+    x = normal(2, 128, 8, 8)
     assert torch.equal(net.down_blocks[0].resnets[0](x, e), x)
-    x = torch.randn(2, 256, 8, 8)
+    x = normal(2, 256, 8, 8)
     assert torch.equal(net.mid_block.attentions[0](x), x)
 
 
@@ -236,6 +247,6 @@ def test_patches_are_channels(patch):
     net = randomised(UNetConfig(2, (8, 16), 1, (), groups=4, patch=patch))
     inner = UNet(UNetConfig(2 * patch**2, (8, 16), 1, (), groups=4)).eval()
     inner.load_state_dict(net.state_dict())
-    x, t = torch.randn(3, 2, 8 * patch, 4 * patch), torch.tensor([1, 500, 1000])
+    x, t = normal(3, 2, 8 * patch, 4 * patch), torch.tensor([1, 500, 1000])
     squares = nn.functional.pixel_unshuffle(x, patch)
     assert torch.equal(net(x, t), nn.functional.pixel_shuffle(inner(squares, t), patch))
