@@ -20,6 +20,7 @@ from torch import Tensor
 __all__ = [
     "add_up",
     "anybody",
+    "everybodys",
     "local_device",
     "quiet",
     "rank",
@@ -111,6 +112,15 @@ def add_up(x: Tensor) -> Tensor:
     total = x.clone()
     dist.all_reduce(total)
     return total
+
+
+def everybodys(x: Tensor) -> Tensor:
+    """``x`` of all processes, one after the other, the same in all; shapes must be the same too."""
+    if world() == 1:
+        return x
+    parts = [torch.empty_like(x) for _ in range(world())]
+    dist.all_gather(parts, x.contiguous())
+    return torch.cat(parts)
 
 
 def anybody(wish: bool, device: torch.device) -> bool:

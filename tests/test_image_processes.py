@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import STEPS, begin, equal, gradient, weights
+from tiny_run import STEPS, begin, equal, gradient, plain, weights
+
+from diffusion_edu.training import checkpoint
 
 TINY_RUN = Path(__file__).with_name("tiny_run.py")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(TINY_RUN.parents[1]), "OMP_NUM_THREADS": "1"}
@@ -30,16 +32,28 @@ def torchrun(processes, *words):
 # ---- several processes ---------------------------------------------------------------------------
 
 
-def test_two_processes_have_the_gradient_of_one(tmp_path):
-    """Two gloo processes, half of the batch each: gradients and losses of one with all of it."""
+def test_two_processes_do_as_one(tmp_path):
+    """Two gloo processes, half of the batch each: gradients and losses of one with all of it.
+
+    When one wishes to stop after step 3, both stop after step 10, where they ask each other; a
+    checkpoint is there, without a record, and the run that goes on from it ends with the bits of
+    one that was not stopped.
+    """
     gradient(tmp_path / "one.pt")
-    torchrun(2, TINY_RUN, "gradient", tmp_path / "two.pt")
+    torchrun(2, TINY_RUN, "together", tmp_path)
     one, two = torch.load(tmp_path / "one.pt"), torch.load(tmp_path / "two.pt")
     largest = max(float(g.abs().max()) for g in one[0].values())
     for name, wanted in one[0].items():
         assert torch.allclose(wanted, two[0][name], rtol=1e-4, atol=1e-6 * largest), name
     assert two[1:3] == pytest.approx(one[1:3], rel=1e-5)
     assert torch.allclose(one[3], two[3], rtol=1e-5, equal_nan=True)
+    for rank in range(2):
+        assert torch.load(tmp_path / f"stopped{rank}.pt") == [list(range(1, 11)), 0, 10]
+    whole, parts = (checkpoint.read(tmp_path / name) for name in ("whole.pt", "parts.pt"))
+    assert whole["step"] == parts["step"] == 13
+    assert all(equal(whole[part], parts[part]) for part in ("model", "ema"))
+    (told,), (wanted,) = parts["log"], whole["log"]  # with the losses of both before the stop
+    assert told["loss"] == pytest.approx(wanted["loss"], rel=1e-6)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
@@ -52,17 +66,24 @@ def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
 
 
 def test_torchrun_trains_from_the_command_line(tmp_path):
-    """train under torchrun: one folder, one bar; weights as of one process to 5e-3."""
-    options = [TINY_RUN, "train", "--recipe", "digits", "--steps", "4", "--every", "2"]
-    torchrun(2, *options, "--out", tmp_path / "two")
-    python(*options, "--out", tmp_path / "one")
-    rows = list(csv.DictReader((tmp_path / "two" / "metrics.csv").open()))
-    assert [row["step"] for row in rows] == ["2", "4"]
-    one, two = (weights(tmp_path / name / "checkpoint.pt", "model") for name in ("one", "two"))
-    assert one.keys() == two.keys()
-    # dropout differs between the processes: only the size of the change must agree
-    change = max(float((one[k] - two[k]).abs().max()) for k in one)
-    assert change < 5e-3
+    """train under torchrun: one folder; weights and losses as of one process to 1e-5, no dropout.
+
+    A step moves a weight by about 1e-3, so that one not taken, or not shared, would be seen.
+    """
+    plan = plain(steps=4, every=2)
+    model, records = begin(tmp_path / "one.pt", plan)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    wanted = [(r.step, r.loss, r.validation) for r in records]
+    torchrun(2, TINY_RUN, "train", "--recipe", "digits", "--steps", "4", "--every", "2",
+             "--out", tmp_path / "two")  # fmt: skip
+    rows = csv.DictReader((tmp_path / "two" / "metrics.csv").open())
+    found = [tuple(float(row[key]) for key in ("step", "loss", "validation")) for row in rows]
+    assert found == [pytest.approx(row, rel=1e-5) for row in wanted]
+    for part in ("model", "ema"):
+        one, two = weights(tmp_path / "one.pt", part), weights(tmp_path / "two/checkpoint.pt", part)
+        assert one.keys() == two.keys()
+        assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-5
+        assert max(float((one[k] - before[k]).abs().max()) for k in one) > 1e-3
 
 
 # ---- interruptions -------------------------------------------------------------------------------

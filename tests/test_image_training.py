@@ -1,21 +1,35 @@
 """Training on images: labels, times, number formats, and the run's folder."""
 
 import csv
-import shutil
+from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 
 import matplotlib.image
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_run import CONFIG, NET, TINY, begin, equal, weights
+from tiny_run import CONFIG, NET, TINY, begin, equal, plain, weights
+from torch import nn
 
 from diffusion_edu.data import Loader, images
+from diffusion_edu.data.images import ImageSet
 from diffusion_edu.evaluation.evaluate import Wanted, evaluate
-from diffusion_edu.evaluation.generate import Sampling
+from diffusion_edu.evaluation.generate import Sampling, generate
 from diffusion_edu.nets import UNet, UNetConfig
-from diffusion_edu.training import RECIPES, ImageRecipe, Machine, draw_times, recipe, train
+from diffusion_edu.training import (
+    RECIPES,
+    ImageRecipe,
+    Machine,
+    draw_times,
+    heldout,
+    recipe,
+    run,
+    train,
+    validation_set,
+)
+from diffusion_edu.training.machine import dropout
 from diffusion_edu.training.run import Run
 
 # ---- times ---------------------------------------------------------------------------------------
@@ -51,34 +65,73 @@ def test_stratified_times_steady_the_loss():
     assert spread["stratified"] < spread["uniform"] / 5
 
 
-# ---- labels, dropout, number formats -------------------------------------------------------------
+# ---- labels and mirrors --------------------------------------------------------------------------
+
+
+class Spy(nn.Module):
+    """x_t times a weight; it keeps what it is called with, and its average what that is."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.seen = nn.Parameter(torch.zeros(())), []
+
+    def forward(self, x, t, y=None):
+        self.seen.append((x, t, y))
+        return self.weight * x
 
 
 def test_labels_reach_the_network_and_some_are_dropped():
-    """The network sees the labels of its images, or the null class for about a quarter of them."""
-    seen, data = [], Loader(images.load("digits"))
-    known = {
-        tuple(x.flatten().tolist()): int(y) for x, y in zip(data.images, data.labels, strict=True)
-    }
+    """The network sees the labels of its images, or the null class for about a quarter of them.
 
-    class Spy(UNet):
-        def forward(self, x, t, y=None):
-            seen.append(y)
-            return super().forward(x, t, y)
-
-    _, schedule = TINY.network()
-    spy = Spy(UNet(TINY.network()[0].config).config)
+    The validation loss is that of a network which is told all labels.
+    """
+    data, (_, schedule) = Loader(images.load("digits")), TINY.network()
+    spy, held = Spy(), TINY.load(schedule)[1]
     config = replace(CONFIG, steps=50, batch=32, every=50)
-    list(train(spy, data, schedule, config, validation=TINY.load(schedule)[1]))
-    y = torch.cat([one for one in seen[:-1] if one is not None and len(one) == 32])
+    (record,) = train(spy, data, schedule, config, validation=held)
+    y = torch.cat([y for _, _, y in spy.seen])
+    assert len(y) == 50 * 32
     dropped = (y == 10).double().mean().item()
     assert dropped == pytest.approx(0.25, abs=5 * (0.25 * 0.75 / len(y)) ** 0.5)
     # the kept ones are the labels of the drawn images
-    g = torch.Generator().manual_seed(CONFIG.seed)
-    index, _ = data.draw(32, g)
-    wanted = torch.tensor([known[tuple(x.flatten().tolist())] for x in data.images[index]])
-    kept = seen[0] != 10
-    assert torch.equal(seen[0][kept], wanted[kept])
+    index, _ = data.draw(32, torch.Generator().manual_seed(CONFIG.seed))
+    kept = y[:32] != 10
+    assert torch.equal(y[:32][kept], images.load("digits").labels[index][kept])
+    assert torch.equal(record.ema.seen[-1][2], held[3])
+
+
+def test_the_held_out_loss_is_of_a_network_that_is_told_the_labels():
+    """If eps_hat(x, t, y) = y, the loss is the mean of (eps - y)^2."""
+    schedule, labels = TINY.network()[1], torch.arange(300) % 10
+
+    class Says(nn.Linear):
+        def forward(self, x, t, y):
+            return y.to(x)[:, None, None, None].expand_as(x)
+
+    held = validation_set(torch.zeros(300, 1, 4, 4), schedule, 300, labels)
+    wanted = (held[2] - labels[:, None, None, None]).square().mean().item()
+    assert heldout.evaluate(Says(1, 1), held, schedule) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_mirrored_images_reach_the_network():
+    """It sees those images mirrored that the loader says, and the others as they are.
+
+    The image is bright on the left, so that the sign of left - right tells at early t.
+    """
+    side = torch.tensor([255] * 4 + [0] * 4, dtype=torch.uint8)
+    bright = ImageSet(side.expand(9, 1, 8, 8).contiguous(), torch.zeros(9).long(), ("0",))
+    data, spy, (_, schedule) = Loader(bright, flip=True), Spy(), TINY.network()
+    config = replace(CONFIG, steps=1, batch=400, every=1)
+    list(train(spy, data, schedule, config, validation=torch.zeros(1, 1, 8, 8)))
+    x, t, _ = spy.seen[0]
+    early = t <= 10  # of 50
+    _, flip = data.draw(400, torch.Generator().manual_seed(CONFIG.seed))
+    mirrored = x[..., :4].mean((1, 2, 3)) < x[..., 4:].mean((1, 2, 3))
+    assert 20 < int(flip[early].sum()) < int(early.sum()) - 20
+    assert torch.equal(mirrored[early], flip[early])
+
+
+# ---- dropout, number formats, machines -----------------------------------------------------------
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3, 4])
@@ -95,13 +148,46 @@ def test_dropout_resumes_bit_for_bit(tmp_path, stop):
         assert equal(weights(tmp_path / "whole.pt", part), weights(tmp_path / "parts.pt", part))
 
 
+def test_other_labels_and_mirrored_images_are_another_run(tmp_path):
+    """Resuming needs the same images, labels and recipe; the error says what differs."""
+    path = tmp_path / "checkpoint.pt"
+    next(begin(path)[1])
+    with pytest.raises(ValueError, match="another run: its flip is False, this run has True"):
+        next(begin(path, replace(TINY, flip=True), resume=True)[1])
+    model, schedule = TINY.network()
+    data, held = TINY.load(schedule)
+    data.labels = data.labels.roll(1)
+    with pytest.raises(ValueError, match="another run: its labels crc32"):
+        next(train(model, data, schedule, CONFIG, validation=held, checkpoint=path, resume=True))
+
+
 def test_dropout_is_drawn_anew_each_step():
-    """Two steps on the same data and noise with other seeds of dropout differ; p = 0 draws none."""
-    runs = []
-    for dropout in (0.0, 0.3):
-        plan = replace(TINY, net={**NET, "dropout": dropout})
-        runs.append([r.loss for r in begin(plan=plan)[1]])
-    assert runs[0] != runs[1]
+    """No two steps drop the same units, but each about p of them; p = 0 draws no seed at all."""
+    model, schedule = TINY.network()
+    data, held = TINY.load(schedule)
+    masks = []
+
+    def look(module, args, result):
+        if module.training:
+            masks[-1].append((result == 0).flatten())
+
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.register_forward_hook(look)
+    model.register_forward_pre_hook(lambda module, args: masks.append([]))
+    list(train(model, data, schedule, replace(CONFIG, steps=4), validation=held))
+    first, *others = [torch.cat(mask) for mask in masks if mask]
+    assert len(others) == 3
+    n = len(first)
+    for other in others:
+        assert other.double().mean().item() == pytest.approx(0.3, abs=5 * (0.21 / n) ** 0.5)
+        # where both are drawn apart they agree in 0.3^2 + 0.7^2 of the places
+        assert (first == other).double().mean().item() == pytest.approx(0.58, abs=0.03)
+    for p, drawn in ((0.0, False), (0.3, True)):
+        g = torch.Generator().manual_seed(0)
+        before = g.get_state()
+        with dropout(nn.Sequential(nn.Dropout(p)), g, torch.device("cpu")):
+            assert torch.equal(before, g.get_state()) != drawn
 
 
 def test_bfloat16_is_near_float32():
@@ -116,17 +202,58 @@ def test_bfloat16_is_near_float32():
     assert losses["bfloat16"] != losses["float32"]
 
 
-def test_memory_order_and_compiler_change_nothing_but_speed():
-    """channels_last and torch.compile give the losses of plain training to 1e-4 (no dropout)."""
-    net = {**NET, "channels": [8], "dropout": 0.0}
-    plan = replace(TINY, net=net, config=replace(CONFIG, precision="float32"))
-    cpu = torch.device("cpu")
-    machines = [Machine(cpu), Machine(cpu, channels_last=True)]
-    if shutil.which("g++") or shutil.which("c++"):  # what torch.compile needs on a CPU
-        machines.append(Machine(cpu, compile=True, channels_last=True))
-    runs = [[r.loss for r in begin(plan=plan, machine=machine)[1]] for machine in machines]
-    for run in runs[1:]:
-        assert run == pytest.approx(runs[0], rel=1e-4)
+CPU = torch.device("cpu")
+
+
+def test_memory_order_and_compiler_change_nothing_but_speed(monkeypatch):
+    """channels_last and torch.compile give the losses of plain training to 1e-5 (no dropout).
+
+    The compiler sees the network as one graph, which is here run as it is: a compiler of one's own
+    saves a minute, and what torch's makes of the graph is torch's to test.
+    """
+    graphs, losses = [], []
+    plan = replace(plain(steps=3), net={**NET, "channels": [8], "dropout": 0.0})
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    for last, compiled in ((False, False), (True, False), (True, True)):
+        machine = Machine(CPU, channels_last=last, compile=compiled)
+        model, records = begin(plan=plan, machine=machine)
+        losses.append([r.loss for r in records])
+        assert model.conv_out.weight.is_contiguous(memory_format=torch.channels_last) == last
+        assert len(graphs) == compiled
+    for run_losses in losses[1:]:
+        assert run_losses == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_the_switches_of_a_machine():
+    """channels_last orders weights and batches as (H, W, C), compile compiles; neither, neither."""
+    plain_one, quick = Machine(CPU), Machine(CPU, compile=True, channels_last=True)
+    model, x = nn.Conv2d(3, 4, 3), torch.randn(2, 3, 5, 5)
+    for machine, last in ((plain_one, False), (quick, True)):
+        placed = deepcopy(model)
+        machine.place(placed)
+        for tensor, same in ((placed.weight, model.weight), (machine.arrange(x), x)):
+            assert tensor.is_contiguous(memory_format=torch.channels_last) == last
+            assert tensor.is_contiguous() != last
+            assert torch.equal(tensor, same)
+        compiled = isinstance(machine.runner(placed), torch._dynamo.OptimizedModule)
+        assert compiled == last
+    assert plain_one.runner(model) is model
+
+
+def test_batches_are_arranged():
+    """What the network is called with is in the order of the machine."""
+    grey, (_, schedule) = images.load("digits"), TINY.network()
+    data = Loader(replace(grey, images=grey.images.expand(-1, 3, -1, -1).contiguous()))
+    for last in (False, True):
+        spy, machine = Spy(), Machine(CPU, channels_last=last)
+        held = torch.zeros(1, 3, 8, 8)
+        list(train(spy, data, schedule, replace(CONFIG, steps=1), machine=machine, validation=held))
+        assert spy.seen[0][0].is_contiguous(memory_format=torch.channels_last) == last
 
 
 def test_labels_are_asked_for():
@@ -139,25 +266,47 @@ def test_labels_are_asked_for():
 # ---- the folder of a run -------------------------------------------------------------------------
 
 
-def test_the_folder_of_a_run(tmp_path):
-    """metrics.csv has a row per record; the grids have 10 x 8 images; the curves are a picture."""
-    model, schedule = TINY.network()
-    data, held = TINY.load(schedule)
-    run = Run(tmp_path, TINY, schedule)
-    records = []
-    for record in train(model, data, schedule, CONFIG, validation=held):
-        run.write(record, (1, 8, 8))
+def test_the_folder_of_a_run(tmp_path, monkeypatch):
+    """metrics.csv has a row per record; the curves are a picture.
+
+    With pictures = 2 there is a grid at every second record and at the last: 10 x 8 samples of the
+    averaged weights, always of the same noise, with a column for each class.
+    """
+    quick = partial(Sampling, steps=5)
+    monkeypatch.setattr(run, "Sampling", quick)
+    plan = replace(TINY, pictures=2, config=replace(CONFIG, every=2))
+    model, schedule = plan.network()
+    data, held = plan.load(schedule)
+    folder, records = Run(tmp_path, plan, schedule), []
+    for record in train(model, data, schedule, plan.config, validation=held):
+        folder.write(record, (1, 8, 8))
+        path = tmp_path / "samples" / f"{record.step:08}.png"
+        assert path.exists() == (record.step in (4, 6))
+        if path.exists():
+            ((wanted, y),) = generate(record.ema, schedule, (1, 8, 8), quick(n=80, batch=80))
+            assert torch.equal(pictures(path), wanted[:, 0])
+            assert torch.equal(y, torch.arange(80) % 10)
+            assert wanted.double().std() > 10
         records.append(record)
     rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
     assert [float(row["loss"]) for row in rows] == [r.loss for r in records]
-    assert [int(row["images"]) for row in rows] == [24, 48]
-    assert 0 < float(rows[0]["seconds"]) < float(rows[1]["seconds"])
-    for step in (3, 6):
-        picture = matplotlib.image.imread(tmp_path / "samples" / f"{step:08}.png")
-        assert picture.shape[:2] == (8 * (8 * 9 + 1), 8 * (10 * 9 + 1))
+    assert [int(row["images"]) for row in rows] == [16, 32, 48]
+    seconds = [float(row["seconds"]) for row in rows]
+    assert 0 < seconds[0] < seconds[1] < seconds[2]
     curves = matplotlib.image.imread(tmp_path / "curves.png")
     assert curves.std() > 0.05
     assert min(curves.shape[:2]) > 300
+
+
+def pictures(path):
+    """The images (80, 8, 8) uint8 of a grid, row by row: pixels of 8 x 8, white lines between."""
+    sheet = torch.from_numpy(matplotlib.image.imread(path))[..., 0].mul(255).round().byte()
+    assert sheet.shape == (8 * (8 * 9 + 1), 8 * (10 * 9 + 1))
+    small = sheet[::8, ::8]
+    assert torch.equal(small.repeat_interleave(8, 0).repeat_interleave(8, 1), sheet)
+    assert (small[::9] == 255).all()
+    assert (small[:, ::9] == 255).all()
+    return small[1:, 1:].unfold(0, 8, 9).unfold(1, 8, 9).flatten(0, 1)
 
 
 def test_distance_over_seconds(tmp_path):

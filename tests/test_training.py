@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from copy import deepcopy
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -175,63 +176,74 @@ def test_losses_since_the_last_record_go_back_to_their_device(tmp_path):
     ]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The records of a run that nothing stops, and the content of its checkpoint."""
+    path = tmp_path_factory.mktemp("whole") / "whole.pt"
+    return list(begin(path)), content(path)
+
+
 @pytest.mark.parametrize("stop", [1, 6, 7, 8, 59, 60])
-def test_stopped_at_any_step_and_resumed_equals_uninterrupted(tmp_path, stop):
+def test_stopped_at_any_step_and_resumed_equals_uninterrupted(tmp_path, whole, stop):
     """watch ends the run after any step, between records too: resumed, all bits are the same."""
-    whole = list(begin(tmp_path / "whole.pt"))
     first = list(begin(tmp_path / "parts.pt", watch=lambda step: step == stop))
     assert checkpoint.read(tmp_path / "parts.pt")["step"] == stop
     rest = list(begin(tmp_path / "parts.pt", resume=True))
-    assert [r.loss for r in first + rest] == [r.loss for r in whole]
-    assert same(content(tmp_path / "whole.pt"), content(tmp_path / "parts.pt"))
+    assert [r.loss for r in first + rest] == [r.loss for r in whole[0]]
+    assert same(whole[1], content(tmp_path / "parts.pt"))
 
 
-@given(st.integers(0, 7))
-@settings(max_examples=8)
-def test_resumed_equals_uninterrupted(tmp_path_factory, stop):
+@pytest.mark.parametrize("stop", range(8))
+def test_resumed_equals_uninterrupted(tmp_path, whole, stop):
     """Training at once = until any record, stop, resume: same records, same checkpoint bits."""
-    folder = tmp_path_factory.mktemp("runs")
-    whole = list(begin(folder / "whole.pt"))
-    first = list(islice(begin(folder / "parts.pt"), stop + 1))
-    rest = list(begin(folder / "parts.pt", resume=True))
+    first = list(islice(begin(tmp_path / "parts.pt"), stop + 1))
+    rest = list(begin(tmp_path / "parts.pt", resume=True))
     both = [(r.step, r.loss, r.validation, r.lr) for r in first + rest]
-    assert both == [(r.step, r.loss, r.validation, r.lr) for r in whole]
-    assert same(content(folder / "whole.pt"), content(folder / "parts.pt"))
+    assert both == [(r.step, r.loss, r.validation, r.lr) for r in whole[0]]
+    assert same(whole[1], content(tmp_path / "parts.pt"))
 
 
 SCRIPT = """
 import sys, torch
-from dataclasses import replace
 from diffusion_edu.training import Config, Recipe, train
-torch.set_num_threads(1)
-config = Config(steps=600, batch=64, lr=3e-3, lr_end=0.0, ema=0.99, every=20, seed=1)
+
+config = Config(steps=400, batch=64, lr=3e-3, lr_end=0.0, ema=0.99, every=20, seed=1)
 net = dict(dim=2, width=16, depth=2, time_dim=8)
 plan = Recipe(data="gaussians", pool=2000, net=net, config=config)
-model, schedule = plan.network()
-for r in train(model, plan.points()[0], schedule, config, checkpoint=sys.argv[1],
-               resume=len(sys.argv) > 2):
-    print(r.step, flush=True)
+
+def records(path, resume=False):
+    model, schedule = plan.network()
+    return train(model, plan.points()[0], schedule, config, checkpoint=path, resume=resume)
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for r in records(sys.argv[1]):
+        print(r.step, flush=True)
 """
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_killed_with_sigkill_and_resumed_equals_uninterrupted(tmp_path):
-    """kill -9 in the middle of a real process, then resume: the same final bits as without."""
+    """kill -9 in the middle of a real process; resumed in another: the same final bits as without.
+
+    The run that nothing stops is taken here too, in a process other than the one that was killed.
+    """
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    line = [sys.executable, "-c", SCRIPT]
-    subprocess.run([*line, tmp_path / "whole.pt"], check=True, env=environment, capture_output=True)
-    victim = subprocess.Popen([*line, tmp_path / "killed.pt"], env=environment,
-                              stdout=subprocess.PIPE, text=True)  # fmt: skip
-    while int(victim.stdout.readline()) < 200:
+    victim = subprocess.Popen([sys.executable, "-c", SCRIPT, tmp_path / "killed.pt"],
+                              env=environment, stdout=subprocess.PIPE, text=True)  # fmt: skip
+    while int(victim.stdout.readline()) < 100:
         pass
     victim.send_signal(signal.SIGKILL)
     assert victim.wait() == -signal.SIGKILL
     victim.stdout.close()
     stopped_at = checkpoint.read(tmp_path / "killed.pt")["step"]
-    assert 200 <= stopped_at < 600
-    subprocess.run([*line, tmp_path / "killed.pt", "resume"], check=True, env=environment,
-                   capture_output=True)  # fmt: skip
+    assert 100 <= stopped_at < 400
+    here = {"__name__": "here"}
+    exec(SCRIPT, here)
+    list(here["records"](tmp_path / "killed.pt", resume=True))
+    list(here["records"](tmp_path / "whole.pt"))
     whole, resumed = content(tmp_path / "whole.pt"), content(tmp_path / "killed.pt")
-    assert whole["step"] == 600
+    assert whole["step"] == 400
     assert same(whole, resumed)
 
 
@@ -296,6 +308,30 @@ def test_another_run_is_refused(good, change, words):
     """Resuming with another config, schedule, data or network raises ValueError and says which."""
     with pytest.raises(ValueError, match=words):
         list(begin(good, resume=True, plan=replace(SMALL, **change)))
+
+
+def test_other_numbers_of_the_same_shape_are_refused(good):
+    """One number changed in 500 points, or in the schedule's table: another run, and it says so."""
+    (data, held), (model, schedule) = SMALL.points(), SMALL.network()
+    other, bent = data.clone(), deepcopy(schedule)
+    other[77, 1] += 1e-3
+    bent.alpha_bar[500] *= 1.001
+    for points, chain, words in ((other, schedule, "data crc32"), (data, bent, "schedule crc32")):
+        with pytest.raises(ValueError, match=f"another run: its {words}"):
+            next(train(model, points, chain, CONFIG, validation=held, checkpoint=good, resume=True))
+
+
+def test_another_number_of_threads_is_told(good, monkeypatch):
+    """A warning at the caller's line, with both numbers; none where the number is the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        list(begin(good, resume=True))
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 7)
+    words = f"with {threads} threads and this run has {threads + 7}: .* not to the last bit"
+    with pytest.warns(UserWarning, match=words) as told:
+        list(begin(good, resume=True))
+    assert [warning.filename for warning in told] == [__file__]
 
 
 # ---- recipes and bad input -----------------------------------------------------------------------

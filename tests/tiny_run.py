@@ -1,7 +1,8 @@
 """A training run on images that takes a moment, for the tests of training.
 
-python tests/tiny_run.py gradient FILE        one step's gradients, by all processes of torchrun
-                         train OPTIONS        diffusion-edu train with the tiny recipe
+python tests/tiny_run.py together FOLDER      one step's gradients, and a run stopped by one of the
+                                              processes of torchrun, by all of them
+                         train OPTIONS        diffusion-edu train with the tiny recipe, no dropout
                          killed FOLDER KILLS  trains in FOLDER/whole, and in FOLDER/killed with
                                               KILLS sudden deaths; prints CODE STEP for each
 """
@@ -50,21 +51,45 @@ def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
+# ---- several processes ---------------------------------------------------------------------------
+
+
+def plain(**changes):
+    """TINY without dropout, of which each process draws its own: several can then equal one."""
+    return replace(TINY, net={**NET, "dropout": 0.0}, config=replace(CONFIG, **changes))
+
+
 def gradient(path):
     """Write gradients and losses of one step without dropout, taken by all processes together."""
-    config = replace(CONFIG, steps=1, every=1, clip=1e9)
-    plan = replace(TINY, net={**NET, "dropout": 0.0}, config=config)
-    with _parallel.together():
-        model, records = begin(plan=plan)
-        (record,) = records
-        if _parallel.rank() == 0:
-            gradients = {name: p.grad for name, p in model.named_parameters()}
-            torch.save([gradients, record.loss, record.validation, record.loss_by_t], path)
+    model, records = begin(plan=plain(steps=1, every=1, clip=1e9))
+    (record,) = records
+    if _parallel.rank() == 0:
+        gradients = {name: p.grad for name, p in model.named_parameters()}
+        torch.save([gradients, record.loss, record.validation, record.loss_by_t], path)
 
 
-def shrink():
+def stopped(folder):
+    """13 steps with one record: at once in whole.pt, and in parts.pt stopped and resumed.
+
+    After step 3 the last process wishes to stop, and no other does. Each writes to stoppedRANK.pt
+    after which steps it was asked, and which step the file had when it was left.
+    """
+    plan = replace(TINY, config=replace(CONFIG, steps=13, every=13))
+    path, rank, asked = folder / "parts.pt", _parallel.rank(), []
+
+    def watch(step):
+        asked.append(step)
+        return step == 3 and rank == _parallel.world() - 1
+
+    list(begin(folder / "whole.pt", plan)[1])
+    records = list(begin(path, plan, watch=watch)[1])
+    torch.save([asked, len(records), checkpoint.read(path)["step"]], folder / f"stopped{rank}.pt")
+    list(begin(path, plan, resume=True)[1])
+
+
+def shrink(plan=TINY):
     """Make the digits recipe tiny, and the pictures of a run small."""
-    RECIPES["digits"] = TINY
+    RECIPES["digits"] = plan
     run.COLUMNS, run.ROWS, run.Sampling = 2, 1, partial(Sampling, steps=5)
 
 
@@ -109,12 +134,16 @@ def killed(folder, kills):
 
 def main(what, *words):
     torch.set_num_threads(1)
-    shrink()
     if what == "train":
+        shrink(plain())
         cli.app([what, *words])
-    elif what == "gradient":
-        gradient(Path(words[0]))
+    elif what == "together":
+        signal.alarm(300)  # processes that wait for each other for ever end
+        with _parallel.together():
+            gradient(Path(words[0]) / "two.pt")
+            stopped(Path(words[0]))
     else:
+        shrink()
         killed(Path(words[0]), int(words[1]))
 
 

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
+from .. import _parallel
 from .._files import write_atomically
+from ..data.loader import Loader
 
 if TYPE_CHECKING:
     from .loop import State
@@ -39,17 +42,31 @@ KEYS = {
 def identity(state: State) -> dict[str, Any]:
     """What must be the same for a resumed run to be the same run, as plain numbers and strings."""
     data, schedule = state.data.images, state.schedule
+    more = {}
+    if isinstance(state.data, Loader):
+        more = {"labels crc32": _crc32(state.data.labels), "flip": state.data.flip}
     return {
         "config": asdict(state.config),
         "schedule": repr(schedule),
-        "schedule crc32": zlib.crc32(schedule.alpha_bar.numpy().tobytes()),
+        "schedule crc32": _crc32(schedule.alpha_bar),
         "data": f"{tuple(data.shape)} {data.dtype}",
-        "data crc32": zlib.crc32(data.cpu().contiguous().numpy().tobytes()),
+        "data crc32": _crc32(data),
+        **more,
     }
 
 
+def _crc32(x: Tensor) -> int:
+    return zlib.crc32(x.cpu().contiguous().numpy().tobytes())
+
+
 def save(state: State, path: Path, identity: Mapping[str, Any]) -> None:
-    """Write atomically: a crash at any moment leaves the old file or the new one, never a part."""
+    """Write atomically: a crash at any moment leaves the old file or the new one, never a part.
+
+    Processes that share a batch all call this, for their losses; the first one writes.
+    """
+    parts = _all_parts(state)
+    if _parallel.rank() > 0:
+        return
     content = {
         "format": FORMAT,
         "identity": dict(identity),
@@ -63,9 +80,18 @@ def save(state: State, path: Path, identity: Mapping[str, Any]) -> None:
         "noise": state.noise.get_state(),
         "log": state.log,
         "seconds": state.seconds,
-        "parts": state.parts,
+        "parts": parts,
     }
     write_atomically(path, lambda file: torch.save(content, file))
+
+
+def _all_parts(state: State) -> list[tuple[Tensor, Tensor]]:
+    """t and losses since the last record, of all processes."""
+    if _parallel.world() == 1 or not state.parts:
+        return state.parts
+    both = (torch.cat(p).to(state.machine.device) for p in zip(*state.parts, strict=True))
+    t, losses = map(_parallel.everybodys, both)
+    return [(t.cpu(), losses)]
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -130,4 +156,5 @@ def load_into(state: State, path: Path, wanted: Mapping[str, Any]) -> None:
     state.step, state.ema.updates = content["step"], content["updates"]
     state.log, state.seconds = content["log"], content["seconds"]
     device = state.machine.device  # where the losses to come will be; t stays on the CPU
-    state.parts = [(t, losses.to(device)) for t, losses in content["parts"]]
+    parts = content["parts"] if _parallel.rank() == 0 else []  # of all: they are added up
+    state.parts = [(t, losses.to(device)) for t, losses in parts]

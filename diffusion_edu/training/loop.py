@@ -175,8 +175,7 @@ def _keeper(state: State, checkpoint: str | Path | None, resume: bool) -> Callab
         files.load_into(state, path, identity)
 
     def save() -> None:
-        if _parallel.rank() == 0:
-            files.save(state, path, identity)
+        files.save(state, path, identity)
         _parallel.wait()
 
     return save
