@@ -107,6 +107,15 @@ def test_learning_rate(steps, warmup, lr_end):
     assert config.lr_at(max(steps, warmup + 1)) >= 0.5 * lr_end - 1e-12
 
 
+def test_a_network_of_another_dtype_is_trained():
+    """Data and noise are brought to the weights' dtype; a ``watch`` that says nothing goes on."""
+    model, schedule = SMALL.network()
+    data = toy.moons(50).double()
+    records = train(model.double(), data, schedule, replace(CONFIG, steps=7), watch=lambda _: None)
+    assert [r.step for r in records] == [7]
+    assert next(model.parameters()).dtype == torch.float64
+
+
 def test_all_dtypes_of_data_train_alike():
     """uint8 images and float64 give the records of float32: they are mapped batch by batch."""
     u = torch.randint(0, 256, (40, 2), dtype=torch.uint8)

@@ -197,8 +197,8 @@ def test_a_page_has_every_cell(tmp_path: Path) -> None:
     lab = EtaStepsLab("gaussians", n=N)
     check_page(lab, tmp_path / "lab.html", eta=[0.0, 1.0], steps=[5, 10])
     assert lab.table.isfinite().all()
-    for changes in ({"eta": 1.0, "steps": 5}, {"eta": 0.0, "steps": 10}):
-        scene = lab._scene_at(changes)
+    scenes, _, _ = lab._pages(values={"eta": [0.0, 1.0], "steps": [5, 10]})
+    for scene in (scenes[1.0, 5], scenes[0.0, 10]):
         drawn = unpack(scene.panels[-1]["values"], scene.buffers)
         assert torch.allclose(torch.from_numpy(drawn), lab.table.float().flatten())
     assert (lab.eta, lab.steps) == (0.0, 10)

@@ -14,13 +14,16 @@ from torch import Tensor
 
 import diffusion_edu as de
 from diffusion_edu.widgets import (
+    ElboDecomposer,
     ForwardExplorer,
     GuidanceDial,
     PosteriorPlayground,
     ReverseExplorer,
     ScheduleLab,
     ScoreField,
+    TrainingTheatre,
     learner,
+    training_theatre,
 )
 from diffusion_edu.widgets.forward import LOWEST
 
@@ -195,6 +198,32 @@ def test_values_of_a_page_that_do_not_go_together_are_refused(tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"beta_1=0\.4 cannot be had with T=1000"):
         ForwardExplorer(n=20, T=10).to_html(tmp_path / "a.html", T=[10, 1000], beta_1=[1e-4, 0.4])
     assert not (tmp_path / "a.html").exists()
+
+
+def test_a_short_chain_has_a_page_of_its_own() -> None:
+    """The page that nobody asked for values offers those that there are; no more is an error."""
+    schedule = de.linear(10)
+    oracle = de.EmpiricalOracle(de.toy.moons(30), schedule)
+    explorer = ReverseExplorer(oracle, schedule=schedule, steps=5, n=20)
+    assert explorer._pages()[1] == {"steps": [2, 5], "eta": [0.0, 1.0]}
+    with pytest.raises(ValueError, match="steps=20 cannot be had"):
+        explorer._pages(values={"steps": [20]})
+    wish = {"draws": 7.3}
+    assert ElboDecomposer(draws=64)._fit(wish) != wish == {"draws": 7.3}  # it changes a copy
+
+
+def test_a_page_trains_a_network_once(monkeypatch: Any) -> None:
+    """Settings that look at one training look at the same."""
+    made, real = [], training_theatre.Training
+
+    def counted(*args: Any) -> Any:
+        made.append(args)
+        return real(*args)
+
+    explorer = TrainingTheatre(steps=20)
+    monkeypatch.setattr(training_theatre, "Training", counted)
+    explorer._pages(values={"level": [50, 150], "seed": [0, 1]})
+    assert len(made) == 1
 
 
 def test_a_page_offers_what_is_not_set_and_the_smallest_numbers(tmp_path: Path) -> None:

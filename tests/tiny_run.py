@@ -69,12 +69,13 @@ def gradient(path):
 
 
 def stopped(folder):
-    """13 steps with one record: at once in whole.pt, and in parts.pt stopped and resumed.
+    """23 steps with one record: at once in whole.pt, and in parts.pt stopped twice and resumed.
 
     After step 3 the last process wishes to stop, and no other does. Each writes to stoppedRANK.pt
-    after which steps it was asked, and which step the file had when it was left.
+    after which steps it was asked, and which step the file had when it was left. Then all stop
+    once more before the record.
     """
-    plan = replace(TINY, config=replace(CONFIG, steps=13, every=13))
+    plan = replace(TINY, config=replace(CONFIG, steps=23, every=23))
     path, rank, asked = folder / "parts.pt", _parallel.rank(), []
 
     def watch(step):
@@ -84,6 +85,8 @@ def stopped(folder):
     list(begin(folder / "whole.pt", plan)[1])
     records = list(begin(path, plan, watch=watch)[1])
     torch.save([asked, len(records), checkpoint.read(path)["step"]], folder / f"stopped{rank}.pt")
+    list(begin(path, plan, resume=True, watch=lambda step: step == 12)[1])
+    assert checkpoint.read(path)["step"] == 20
     list(begin(path, plan, resume=True)[1])
 
 

@@ -133,5 +133,5 @@ class Points:
 
 
 def as_float(x: Tensor) -> Tensor:
-    """uint8 images -> float in [-1, 1]; floats, float64 from numpy for one, -> torch's default."""
-    return to_float(x) if x.dtype == torch.uint8 else x.to(torch.get_default_dtype())
+    """uint8 images -> float in [-1, 1]; floats pass."""
+    return to_float(x) if x.dtype == torch.uint8 else x

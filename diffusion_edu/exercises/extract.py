@@ -93,8 +93,8 @@ def _encoding(data: bytes) -> str:
     try:
         said = codecs.lookup(tokenize.detect_encoding(io.BytesIO(data).readline)[0]).name
     except SyntaxError:
-        return "utf-8"
-    return said if said in ENCODINGS else "utf-8"
+        return "utf-8-sig"
+    return said if said in ENCODINGS else "utf-8-sig"
 
 
 def _cells(text: str) -> tuple[list[tuple[int, str]], list[str]]:

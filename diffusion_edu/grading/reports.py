@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,9 +61,11 @@ def _forget(out: Path, rows: Sequence[dict[str, Any]]) -> None:
         names = {file_name(row["id"]) for row in before} - {file_name(row["id"]) for row in rows}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
-    for name in names:
-        (out / PAGES / f"{name}.html").unlink(missing_ok=True)
-        (out / GRADESCOPE / f"{name}.json").unlink(missing_ok=True)
+    for page in (
+        p for n in names for p in (out / PAGES / f"{n}.html", out / GRADESCOPE / f"{n}.json")
+    ):
+        with contextlib.suppress(OSError):
+            page.unlink()
 
 
 def _write(path: Path, text: str) -> None:

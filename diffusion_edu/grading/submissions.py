@@ -11,9 +11,10 @@ import re
 import stat
 import unicodedata
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from ..exercises.extract import MOST_BYTES
@@ -64,21 +65,25 @@ def find(paths: list[Path], key: str, leave: Path | None = None) -> list[Submiss
     Raises:
         ValueError: a path is not there or of no known kind, or nothing is found.
     """
-    found: list[Submission] = []
+    exports: list[Path] = []
+    entries: list[Entry] = []
     for path in paths:
         if not path.exists():
             raise ValueError(f"there is no file or folder {path}")
         if path.is_dir():
-            found += _of_class(_entries(path, leave), key)
+            entries += _entries(path, leave)
         elif path.suffix.lower() == ".zip":
-            found += _of_export(path, key)
-        elif path.suffix.lower() in SUFFIXES:
-            found += _of_class([_entry(path)], key)
+            exports.append(path)
+        elif path.suffix.lower() in SUFFIXES or len(paths) > 1:
+            entries.append((path.name, partial(_files_of, path)))
         else:
             raise ValueError(
                 f"{path} is no folder, notebook, script or .zip archive: unpack other archives and "
                 "give the folder"
             )
+    found = _of_class(entries, key)
+    for path in exports:
+        found += _of_export(path, key)
     if not found:
         raise ValueError(f"no submission is in {', '.join(map(str, paths))}")
     return _distinct(found)
@@ -93,39 +98,41 @@ def of_folder(folder: Path, key: str) -> Submission:
 
 
 Member = tuple[str, bytes, str]  # name, bytes if it can hold code, why it was left out or ""
-Entry = tuple[str, list[Member]]  # name at the top of a folder or an archive, and its files
+# Name at the top of a folder or an archive, and what reads its files: one student's at a time.
+Entry = tuple[str, Callable[[], list[Member]]]
 
 
 def _entries(folder: Path, leave: Path | None) -> Iterator[Entry]:
     for path in sorted(folder.iterdir(), key=lambda p: p.name):
-        ours = leave is not None and path.resolve() == leave.resolve()
+        ours = leave is not None and not path.is_symlink() and path.resolve() == leave.resolve()
         if not ours and not path.name.startswith((".", "__")):
-            yield _entry(path)
+            yield path.name, partial(_files_of, path)
 
 
-def _entry(path: Path) -> Entry:
+def _files_of(path: Path) -> list[Member]:
     try:
         if path.is_symlink():
             raise ValueError("it is a symbolic link; links are not followed")
         if path.is_dir():
-            return path.name, [(name, data, "") for name, data in _folder(path)]
-        return path.name, [(path.name, _read_file(path), "")]
+            return [(name, data, "") for name, data in _folder(path)]
+        return [(path.name, _read_file(path), "")]
     except (OSError, ValueError) as error:
-        return path.name, [(path.name, b"", str(error))]
+        return [(path.name, b"", str(error))]
 
 
-def _of_class(entries: Iterable[Entry], key: str) -> list[Submission]:
+def _of_class(entries: Sequence[Entry], key: str) -> list[Submission]:
     """One row a student, who with a platform may have several entries."""
-    students: dict[tuple[str, str, str], list[Member]] = {}
-    for name, files in entries:
-        who, number = identity(name)
-        students.setdefault((who, number, "" if number else name), []).extend(files)
-    return [_of_student(*student, files, key) for student, files in students.items()]
+    students: dict[tuple[str, str, int], list[Entry]] = {}
+    for i, entry in enumerate(entries):
+        who, number = identity(entry[0])
+        students.setdefault((who, number, -1 if number else i), []).append(entry)
+    return [_of_student(who, number, own, key) for (who, number, _), own in students.items()]
 
 
-def _of_student(who: str, number: str, name: str, files: list[Member], key: str) -> Submission:
+def _of_student(who: str, number: str, entries: Sequence[Entry], key: str) -> Submission:
+    files = [file for _, read in entries for file in read()]
     if len(files) == 1 and files[0][2]:
-        return Submission(who, name or files[0][0], platform_id=number, reason=files[0][2])
+        return Submission(who, files[0][0], platform_id=number, reason=files[0][2])
     return _of_files(who, number, [(n, d) for n, d, why in files if not why], key, _notes(files))
 
 
@@ -265,10 +272,10 @@ def _of_export(path: Path, key: str) -> list[Submission]:
         with _opened(path) as archive:
             listed = archive.infolist()
             students = sorted(_by_student(listed).items())
-            parts = [(top, _part(archive, top, own)) for top, own in students]
+            parts = [(top, partial(_part, archive, top, own)) for top, own in students]
+            found = _of_class(parts, key)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
-    found = _of_class(parts, key)
     outside = _notes([(e.filename, b"", OUTSIDE) for e in listed if _problem(e) == OUTSIDE])
     if found and outside:
         found[0] = Submission(**{**vars(found[0]), "notes": (*found[0].notes, *outside)})

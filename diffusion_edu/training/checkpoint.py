@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["identity", "load_into", "read", "save"]
 
-FORMAT = "diffusion_edu checkpoint 2"
+FORMAT = "diffusion_edu checkpoint 3"
 KEYS = {
     "format",
     "identity",
@@ -156,5 +156,5 @@ def load_into(state: State, path: Path, wanted: Mapping[str, Any]) -> None:
     state.step, state.ema.updates = content["step"], content["updates"]
     state.log, state.seconds = content["log"], content["seconds"]
     device = state.machine.device  # where the losses to come will be; t stays on the CPU
-    parts = content["parts"] if _parallel.rank() == 0 else []  # of all: they are added up
-    state.parts = [(t, losses.to(device)) for t, losses in parts]
+    parts = [(t, losses, _parallel.share(len(t))) for t, losses in content["parts"]]
+    state.parts = [(t[mine], losses[mine].to(device)) for t, losses, mine in parts]

@@ -38,13 +38,14 @@ def evaluate(
     model: nn.Module, held: Held, schedule: Schedule, precision: Precision = "float32"
 ) -> float:
     """Mean noise loss of ``model`` at a fixed ``validation_set``, shared by all processes."""
-    device = next(model.parameters()).device
+    weight = next(model.parameters())
+    device = weight.device
     mine = slice(_parallel.rank(), None, _parallel.world())
     losses = []
     with autocast(device, precision):
         for x0, t, eps, *labels in zip(*(x[mine].split(CHUNK) for x in held), strict=True):
             network = partial(_told, model, [y.to(device) for y in labels])
-            one = loss_per_example(network, x0.to(device), t, eps.to(device), schedule)
+            one = loss_per_example(network, x0.to(weight), t, eps.to(weight), schedule)
             losses.append(one.double())
     found = torch.cat(losses)
     total = _parallel.add_up(torch.stack([found.sum(), found.new_tensor(len(found))]))

@@ -192,7 +192,7 @@ def _steps(state: State, watch: Callable[[int], bool] | None) -> bool:
     start, wish, stopped = time.perf_counter(), False, False
     while not stopped:
         state.parts.append(_step(state))
-        wish |= watch is not None and watch(state.step)
+        wish |= watch is not None and bool(watch(state.step))
         if _parallel.world() == 1 or state.step % TOGETHER == 0 or _is_due(state):
             stopped = _parallel.anybody(wish, state.machine.device)
         if _is_due(state):
@@ -249,11 +249,12 @@ def _step(state: State) -> tuple[Tensor, Tensor]:
     t = draw_times(config.batch, schedule.T, config.times, g)
     eps = torch.randn((config.batch, *data.shape), generator=state.noise, device=state.noise.device)
     x0, labels = (v.to(machine.device) for v in data.take(index[mine], flip[mine]))
+    x0 = x0.to(next(state.model.parameters()).dtype)  # float64, from numpy for one
     extra: tuple[Tensor, ...] = ()
     if config.drop_label is not None:
         dropped = torch.rand(config.batch, generator=g)[mine] < config.drop_label
         extra = (torch.where(dropped.to(labels.device), data.null, labels),)
-    x0, eps, t = machine.arrange(x0), machine.arrange(eps[mine].to(x0.device)), t[mine]
+    x0, eps, t = machine.arrange(x0), machine.arrange(eps[mine].to(x0)), t[mine]
     state.model.train()
     with autocast(machine.device, config.precision), dropout(state.model, g, machine.device):
         losses = loss_per_example(lambda x, t: state.run(x, t, *extra), x0, t, eps, schedule)

@@ -251,7 +251,7 @@ class ElboDecomposer(Explorer):
         """The exact denoiser is that of one data set, and networks are shipped for some."""
         for name, (low, high) in {"steps": self._chains, "draws": (FEWEST, MAX_DRAWS)}.items():
             if name in values:
-                values |= {name: min(max(round(values[name]), low), high)}
+                values = values | {name: min(max(round(values[name]), low), high)}
         asked = {"model": self.model, "dataset": self.dataset} | values
         if asked["model"] == "yours" or asked["dataset"] == EXACT:
             return values

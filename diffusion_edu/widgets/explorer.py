@@ -330,35 +330,37 @@ class Explorer:
     ) -> Pages:
         """The scenes of a page, whose controls offer ``values`` and what is shown now."""
         with self._lock:  # what is shown now, whatever sliders do meanwhile
-            still = copy.copy(self)
-            now = still._values = dict(self._values)
+            page = copy.copy(self)
+            now = dict(self._values)
         grid = {}
         for name, some in (self.PAGES if values is None else values).items():
             check = self._param(name).check
             own = [check(name, v) for v in some]
+            if values is None:  # a short chain has fewer steps than are offered
+                own = [v for v in own if page._fit({name: v}).get(name) == v]
             grid[name] = own if now[name] in own else _sorted([*own, now[name]])
         scenes = {}
         every = list(itertools.product(*grid.values()))
         for i, one in enumerate(every):
-            scenes[one] = still._scene_at(dict(zip(grid, one, strict=True)))
+            scenes[one] = page._turned_to(now, dict(zip(grid, one, strict=True)))
             step((i + 1) / len(every), f"setting {i + 1} of {len(every)}")
         return scenes, grid, tuple(now[name] for name in grid)
 
-    def _scene_at(self, changes: dict[str, Any]) -> Scene:
-        """The scene of other parameters; the explorer stays as it is.
+    def _turned_to(self, now: dict[str, Any], changes: dict[str, Any]) -> Scene:
+        """The scene of ``now`` with changes. Of a copy of the explorer that is shown.
 
         Raises:
             ValueError: values that cannot be had together.
         """
-        there = copy.copy(self)
         with self._lock:  # the two have their caches together
-            fitted = there._fit(changes)
+            self._values = dict(now)
+            fitted = self._fit(changes)
             if off := [f"{k}={v!r}" for k, v in changes.items() if fitted.get(k) != v]:
                 every = ", ".join(f"{k}={v!r}" for k, v in changes.items())
                 raise ValueError(f"{', '.join(off)} cannot be had with {every}: leave it out")
-            there._set(fitted)
-        there._finish()
-        return there.scene()
+            self._set(fitted)
+        self._finish()
+        return self.scene()
 
     def _finish(self) -> None:
         pass

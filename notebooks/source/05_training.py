@@ -458,10 +458,8 @@ table(["predicts", "loss", "bound, nats", "distance of samples"], results)
 # %% [markdown]
 # What this resolves (± is one standard error over four seeds):
 #
-# - **Like DDPM**, whose table has FID: to learn the variance as well comes out worst, here in the
-#   bound, with either prediction.
-# - **Unlike DDPM**, where 13.51 and 13.22 are close: in the bound, predicting
-#   $\boldsymbol\epsilon$ beats predicting the mean, whatever the loss.
+# - **Like DDPM's FID**: in the bound, learning the variance as well is worst, with either prediction.
+# - **Unlike DDPM** (13.51, 13.22): in the bound, $\boldsymbol\epsilon$ beats the mean.
 # - **Not resolved**: $L$ with fixed variance against $L_\text{simple}$, for $\boldsymbol\epsilon$.
 #   DDPM's gain from 13.51 to 3.17 does not show. $L_\text{simple}$ takes weight from levels with
 #   little noise; in images those hold details that nobody sees, in the plane they do not.
