@@ -10,6 +10,7 @@ import os
 import queue
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ import torch
 __all__ = ["Stopped", "own_frame", "within"]
 
 GRACE = 0.3  # seconds for a thread that was told to stop
+IMPORTS = 20.0  # seconds for what is imported: stopped on the way, a package is broken for good
 
 
 class Stopped(BaseException):
@@ -84,7 +86,7 @@ def within(seconds: float, work: Callable[[], None]) -> traceback.StackSummary |
     in_time = False
     try:
         worker.jobs.put(work)
-        failure = worker.ends.get(timeout=seconds)
+        failure = _ending(worker, seconds)
         in_time = True
     except queue.Empty:
         frame = sys._current_frames().get(worker.thread.ident or 0)
@@ -97,6 +99,25 @@ def within(seconds: float, work: Callable[[], None]) -> traceback.StackSummary |
     if failure is not None:
         raise failure
     return None
+
+
+def _ending(worker: _Worker, seconds: float) -> BaseException | None:
+    """How the work ended. queue.Empty when its time is up; a time in which it imported is none."""
+    patience = time.monotonic() + IMPORTS
+    while True:
+        try:
+            return worker.ends.get(timeout=seconds)
+        except queue.Empty:
+            if time.monotonic() > patience or not _imports(worker):
+                raise
+
+
+def _imports(worker: _Worker) -> bool:
+    """Whether the work is within an import, its own or of what it has called."""
+    frame = sys._current_frames().get(worker.thread.ident or 0)
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
 
 
 def own_frame(

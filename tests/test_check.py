@@ -108,6 +108,10 @@ SAYS = {
     "None": ("x0 + eps", "it returned None: is the `return` missing?"),
     "text": ("return 'x0'", "it returned a str; wanted is a tensor of shape (8, 2)"),
     "tuple": ("return x0, eps", "it returned 2 results in a tuple; wanted is a tensor"),
+    "a comma": (
+        f"{RIGHT_JUMP},",
+        "it returned 1 result in a tuple (a comma or a bracket too many?); wanted is a",
+    ),
     "named tuple": ("return torch.max(x0, dim=0)", "it returned 2 results in a tuple; wanted"),
     "list of itself": ("out = []\n    out.append(out)\n    return out", "raised RecursionError"),
     "objects": ("return np.array([None])", "it raised TypeError: can't convert np.ndarray"),

@@ -83,6 +83,22 @@ def test_what_a_script_gets(text, status, said):
     assert others == {"not_implemented"}
 
 
+def test_a_named_tuple_is_a_tuple():
+    """As in the notebook; and noise of one's own is another in each call, which is said."""
+    text = (
+        "import torch\nfrom typing import NamedTuple\n\nclass Pair(NamedTuple):\n    a: int\n"
+        "    b: int\n\ndef chain_tables(beta):\n    bar = (1 - beta).cumprod(0)\n"
+        "    return Pair(bar.sqrt(), (1 - bar).sqrt())\n"
+        f"def snr(sch):\n{SNR.rstrip()} + torch.rand(())\n"
+    )
+    tests = {t["name"]: t for t in grade_text(text)["tests"]}
+    status = {name: t["status"] for name, t in tests.items() if t["function"] == "chain_tables"}
+    assert set(status.values()) == {"passed"}
+    assert "noise of its own" in next(
+        t["message"] for t in tests.values() if t["function"] == "snr"
+    )
+
+
 def test_threads_of_one_process_share_it(monkeypatch):
     """A worker of a cluster grades in several threads; answers do not go astray."""
     seen = count()

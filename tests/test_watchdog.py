@@ -6,10 +6,12 @@ import decimal
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 import weakref
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +51,33 @@ def test_an_endless_loop_is_stopped() -> None:
     assert any(frame.name == "loop" for frame in where)
     threads[0].join(5)
     assert not threads[0].is_alive()
+
+
+def test_an_import_is_not_stopped_on_its_way(tmp_path: Path, monkeypatch: Any) -> None:
+    """A package half imported stays broken: its time is none of the work's, which has its own."""
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(0.5)\nready = True\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    seen: list[bool] = []
+
+    def work() -> None:
+        import slow_to_import
+
+        seen.append(slow_to_import.ready)
+
+    def loop() -> None:
+        work()
+        while True:
+            time.sleep(0.001)
+
+    assert within(0.2, work) is None
+    assert seen == [True]
+    del sys.modules["slow_to_import"]
+    start = time.perf_counter()
+    where = within(0.2, loop)
+    assert where is not None
+    assert any(frame.name == "loop" for frame in where)
+    assert seen == [True, True]
+    assert time.perf_counter() - start < 5
 
 
 def test_exceptions_come_through() -> None:

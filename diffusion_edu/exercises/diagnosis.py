@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from .outcome import Args, Outcome, distance, largest, leaves
+from .outcome import Args, Outcome, distance, largest, leaves, state
 from .spec import Graded
 
 __all__ = ["describe"]
@@ -24,9 +25,9 @@ def describe(spec: Graded, args: Args, got: Outcome, wanted: Outcome) -> str:
         return ""
     return (
         _form(got.value, wanted.value)
-        or _bad_numbers(got.value, wanted.value, args)
+        or _bad_numbers(spec, got.value, wanted.value, args)
         or _values(spec, got.value, wanted.value, args)
-        or _after(spec, got, wanted)
+        or _after(spec, args, got, wanted)
         or _gradient(wanted.value)
     )
 
@@ -65,17 +66,20 @@ def _kind(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
     if isinstance(value, tuple | list):
+        if len(value) == 1:
+            return f"1 result in a {type(value).__name__} (a comma or a bracket too many?)"
         return f"{len(value)} results in a {type(value).__name__}"
     return f"a {type(value).__name__}"
 
 
-def _bad_numbers(got: Any, wanted: Any, args: Args) -> str:
+def _bad_numbers(spec: Graded, got: Any, wanted: Any, args: Args) -> str:
     """NaN or infinity where a number is wanted."""
     for g, w in zip(leaves(got), leaves(wanted), strict=True):
         bad = ~g.double().isfinite() & w.double().isfinite()
         if bad.any():
             what = "NaN" if g.double()[bad].isnan().any() else "infinity"
-            return f"it gives {what} for {int(bad.sum())} of {g.numel()} numbers{_where(bad, args)}"
+            many = f"{int(bad.sum())} of {g.numel()} numbers"
+            return f"it gives {what} for {many}{_where(spec, bad, args)}"
     return ""
 
 
@@ -86,31 +90,30 @@ def _values(spec: Graded, got: Any, wanted: Any, args: Args) -> str:
             same = (g == w) | (g.isnan() & w.isnan())
             d = torch.where(same, 0.0, (g - w).abs())  # infinity is no distance from itself
             wrong = ~(d <= spec.tolerance * (1 + w.abs())) | ((d > 0) & w.isinf())
-            return f"largest difference {float(d.max()) if d.numel() else off:.3g}" + _where(
-                wrong, args
-            )
+            most = float(d.max()) if d.numel() else off
+            return f"largest difference {most:.3g}{_where(spec, wrong, args)}"
     return ""
 
 
-def _where(wrong: Tensor, args: Args) -> str:
-    """For which t the entries are wrong: t of the batch, or the index of a table."""
+def _where(spec: Graded, wrong: Tensor, args: Args) -> str:
+    """For which t the entries are wrong: t (or s) of the batch, or the index of a table."""
     if wrong.ndim == 0:
         return ""
     rows = wrong.flatten(1).any(1) if wrong.ndim > 1 else wrong
-    batch = next((a for a in args if _is_time(a, len(rows))), None)
-    levels = batch if batch is not None else torch.arange(len(rows))
-    if batch is None and any(_is_time(a, None) for a in args):
+    named = dict(zip(inspect.signature(spec.reference).parameters, args, strict=False))
+    times = {name: named[name] for name in ("t", "s") if _is_time(named.get(name))}
+    name = next((name for name, a in times.items() if len(a) == len(rows)), "entry")
+    if times and name == "entry":
         return ""
-    name = "t" if batch is not None else "entry"
+    levels = times.get(name, torch.arange(len(rows)))
     bad, good = sorted(levels[rows].tolist()), sorted(levels[~rows].tolist())
     if not good:
         return f", at every {name}" if len(rows) > 1 else ""
     return f", at {name} = {_list(bad)}, not at {_list(good)}"
 
 
-def _is_time(a: Any, length: int | None) -> bool:
-    integers = isinstance(a, Tensor) and a.dtype == torch.int64 and a.ndim == 1
-    return integers and length in (None, len(a))
+def _is_time(a: Any) -> bool:
+    return isinstance(a, Tensor) and a.dtype == torch.int64 and a.ndim == 1
 
 
 def _list(numbers: list[int]) -> str:
@@ -118,11 +121,17 @@ def _list(numbers: list[int]) -> str:
     return shown + (", \u2026" if len(numbers) > MOST_LEVELS else "")
 
 
-def _after(spec: Graded, got: Outcome, wanted: Outcome) -> str:
+def _after(spec: Graded, args: Args, got: Outcome, wanted: Outcome) -> str:
     """Arguments that were changed, or not changed, by the call."""
     if len(got.after) != len(wanted.after):
         return "it changed the shape of one of its arguments"
-    for g, w in zip(got.after, wanted.after, strict=True):
+    whose = [a for a in args for _ in state((a,))]
+    for a, g, w in zip(whose, got.after, wanted.after, strict=True):
         if g.shape != w.shape or largest(g, w) > spec.tolerance:
+            if isinstance(a, nn.Module):
+                return (
+                    "the result is right, but not the network afterwards: was a step left out, or "
+                    "made twice?"
+                )
             return "afterwards an argument is not what it should be: was it edited in place?"
     return ""

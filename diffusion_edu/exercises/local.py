@@ -77,7 +77,12 @@ def timed(function: Callable[..., Any], args: Args, seconds: float) -> Outcome:
 
 
 def _as_numbers(value: Any) -> Any:
-    """The value with NumPy's arrays and numbers as tensors and floats."""
+    """The value with NumPy's arrays and numbers as tensors and floats.
+
+    A gradient that ``requires_grad_()`` begins at the result leads nowhere, and counts as none.
+    """
+    if isinstance(value, torch.Tensor) and value.is_leaf:
+        return value.detach()
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value.copy())
     if isinstance(value, np.generic):

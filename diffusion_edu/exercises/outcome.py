@@ -107,6 +107,8 @@ def distance(got: Outcome, wanted: Outcome) -> float | None:
     if got.status != "ok":
         return 0.0
     here, there = leaves(got.value), leaves(wanted.value)
+    if isinstance(got.value, tuple | list) != isinstance(wanted.value, tuple | list):
+        return None  # x is not (x,), whatever x is
     if _grad(got.value) != _grad(wanted.value) or len(here) != len(there):
         return None
     return _apart([*here, *got.after], [*there, *wanted.after])

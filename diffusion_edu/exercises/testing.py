@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
+import torch
 from torch import Tensor
 
 from .diagnosis import describe
@@ -171,6 +172,7 @@ def known(function: Callable[..., Any], args: Args) -> Outcome:
 def close(student: Student, a: Tensor, b: Tensor, claim: str, tolerance: float = 1e-4) -> None:
     """Two results of the learner agree; ``claim`` says why they should."""
     student.compared += 1
+    a, b = (torch.tensor(x).double() if isinstance(x, float) else x for x in (a, b))
     if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape == b.shape):
         raise Failure(f"{claim}: the two results have not even the same shape")
     if (off := largest(a.detach(), b.detach())) > tolerance:

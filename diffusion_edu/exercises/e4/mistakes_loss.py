@@ -76,12 +76,12 @@ LOSS_WEIGHT = Graded(
             credit=0.25,
         ),
         Mistake(
-            "beta_tilde_for_beta",
+            "beta_tilde_or_alpha_bar_of_t_minus_1",
             _weight(lambda b, a, bar, prev: b / (2 * a * (1 - prev))),
-            "The model was given the variance beta_tilde, with which the weight of t = 1 is "
-            "infinite. Here it is beta.",
+            "Below the line stands 1 - alpha_bar of t - 1. Either sigma^2 was taken as beta_tilde, "
+            "where it is beta here, or a table was read one entry too early.",
             WEIGHT,
-            credit=0.8,
+            credit=0.5,
         ),
         Mistake(
             "sigma_not_squared",

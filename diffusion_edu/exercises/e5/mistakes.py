@@ -339,7 +339,8 @@ DDPM_LOSS = Graded(
             "detached_prediction",
             _loss(measure=lambda error: (error.detach() ** 2).mean()),
             "The number is right, but no gradient leads from it to the network: the prediction "
-            "was detached, or made under no_grad. Nothing can be learned from it.",
+            "was detached or made under no_grad, or the loss was made a plain number. Nothing can "
+            "be learned from it.",
             LOSS,
         ),
     ),

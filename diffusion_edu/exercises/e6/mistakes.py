@@ -99,9 +99,10 @@ MEANS = (
         0.25,
     ),
     (
-        "alpha_in_one_minus_alpha_bar",
+        "noise_of_one_step",
         mean_of(lambda x, e, beta, a, bar: (x - beta / (1 - a).sqrt() * e) / a.sqrt()),
-        "beta is divided by the noise of one step. The noise in x_t is that of all t steps.",
+        "sqrt(beta) of eps is taken away (beta / sqrt(1 - alpha) is the same), as if it were the "
+        "noise of the last step alone. eps is the noise of all t steps.",
         0.0,
     ),
     (

@@ -72,9 +72,10 @@ LOOPS: tuple[tuple[str, dict[str, Any], str, str, float], ...] = (
         0.0,
     ),
     (
-        "includes_t0",
+        "includes_t0_or_no_number",
         {"times": lambda T: range(T, -1, -1)},
-        "There is one step too many: at t = 0 everything is done, and the step divides by zero.",
+        "No number is left. Is t = 0 visited, where the step divides by zero? Steps are T, ..., 1. "
+        "Or is a root taken of a negative number?",
         WALK,
         0.0,
     ),

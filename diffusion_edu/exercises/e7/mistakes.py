@@ -100,8 +100,10 @@ def rounded(T: int, S: int, kind: str = "uniform") -> Tensor:
 TIMESTEPS = Graded(
     "timesteps",
     timesteps,
-    # Grids without a level that rounding could push below an integer: S is prime or divides T.
+    # In floats a level can fall just below an integer: 9 * (1/3) * 2 for one.
     lambda w: [
+        (9, 3),
+        (7, 7),
         (w.sch.T, 3),
         (w.sch.T, w.sch.T),
         (50, 7),

@@ -110,10 +110,10 @@ WRONG_SIGMAS = (
         SIGMA,
     ),
     Mistake(
-        "t_and_s_swapped",
+        "root_of_a_negative",
         lambda t, s, eta, sch: ddim_sigma(s, t, eta, sch),
-        "t and s are swapped, so a square root of a negative number is taken. t is the noisier "
-        "level, with the smaller alpha_bar.",
+        "A square root of a negative number is taken: are t and s swapped, or the two sides of a "
+        "difference? t is the noisier level, with the smaller alpha_bar.",
         SIGMA,
     ),
     Mistake(

@@ -333,9 +333,9 @@ CONTEXT_MASK = Graded(
             credit=0.5,
         ),
         Mistake(
-            "truth_values",
+            "not_floats",
             lambda u, p: context_mask(u, p) > 0,
-            "The mask holds truth values. Numbers are wanted.",
+            "The mask holds truth values or integers. Floats are wanted.",
             DROP,
             credit=0.5,
         ),

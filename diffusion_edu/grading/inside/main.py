@@ -88,6 +88,7 @@ class Worker:
     def __init__(self) -> None:
         module = sys.modules["submission"] = ModuleType("submission")  # dataclasses look there
         self.names: dict[str, Any] = vars(module)
+        self.calls = 0
 
     def load(self, statements: list[Any]) -> dict[str, Any]:
         """Run imports, definitions and constants; those that fail are tried again at the end."""
@@ -113,7 +114,10 @@ class Worker:
         if not callable(function):
             return {"status": "not_implemented", "message": f"{name} is not defined"}
         try:
-            torch.manual_seed(0)
+            self.calls += 1
+            torch.manual_seed(
+                self.calls
+            )  # what draws noise of its own gives something else each time
             with torch.enable_grad():
                 value = _plain(function(*stubs.make_real(args)))
             return {"status": "ok", "value": value, "after": [_leaf(a) for a in args]}
@@ -142,13 +146,16 @@ def _out_of_memory() -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's arrays as tensors, its numbers as Python's."""
+    """NumPy's arrays as tensors, its numbers as Python's; no gradient that begins at the result."""
+    if isinstance(value, torch.Tensor) and value.is_leaf:
+        return value.detach()
     if isinstance(value, np.ndarray):
         return torch.from_numpy(np.ascontiguousarray(value))
     if isinstance(value, np.generic):
         return value.item()
-    if type(value) in (tuple, list):
-        return type(value)(_plain(v) for v in value)
+    if isinstance(value, tuple | list):
+        kind = list if isinstance(value, list) else tuple  # a named tuple takes no series
+        return kind(_plain(v) for v in value)
     return value
 
 
