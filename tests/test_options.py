@@ -5,7 +5,6 @@ is stood in for, and what it is given must differ from what it is given without 
 places named here, and in no other. A name below is FUNCTION.ARGUMENT, or .FIELD of an argument.
 """
 
-import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, is_dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from everything import imported
 from test_cli import COMMANDS
 from tiny_run import CONFIG, TINY
 from typer.testing import CliRunner
@@ -40,7 +40,7 @@ class Watch:
             answer: what it returns; a function is asked, with the arguments.
         """
         module, name = place.split(":")
-        home = importlib.import_module(f"diffusion_edu.{module}")
+        home = imported(f"diffusion_edu.{module}")
         signature = inspect.signature(getattr(home, name))
 
         def watched(*args: Any, **kwargs: Any) -> Any:
