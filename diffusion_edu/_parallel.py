@@ -20,7 +20,7 @@ from torch import Tensor
 __all__ = [
     "add_up",
     "anybody",
-    "everybodys",
+    "gather",
     "local_device",
     "quiet",
     "rank",
@@ -68,8 +68,9 @@ def local_device(name: str | None = None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):  # Apple's mps has no float64, in which tables are kept
+        device = None
+    # Apple's mps has no float64, in which tables are kept.
+    if device is None or device.type not in ("cpu", "cuda"):
         raise ValueError(f"device must be cpu, cuda or cuda:N, got {name!r}")
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
@@ -114,13 +115,16 @@ def add_up(x: Tensor) -> Tensor:
     return total
 
 
-def everybodys(x: Tensor) -> Tensor:
-    """``x`` of all processes, one after the other, the same in all; shapes must be the same too."""
-    if world() == 1:
-        return x
-    parts = [torch.empty_like(x) for _ in range(world())]
-    dist.all_gather(parts, x.contiguous())
-    return torch.cat(parts)
+def gather(x: Tensor) -> Tensor:
+    """The rows of ``x`` (n, *D) of all processes, by rank, in each of them; n may differ."""
+    counts = torch.zeros(world(), dtype=torch.int64, device=x.device)
+    counts[rank()] = len(x)
+    before, after = torch.zeros_like(counts), add_up(counts)
+    before[1:] = after.cumsum(0)[:-1]
+    rows = x.new_zeros(int(after.sum()), *x.shape[1:])
+    start = int(before[rank()])
+    rows[start : start + len(x)] = x
+    return add_up(rows)
 
 
 def anybody(wish: bool, device: torch.device) -> bool:

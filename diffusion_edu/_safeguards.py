@@ -69,7 +69,9 @@ def _configuration(given: str) -> Iterator[tuple[str, str]]:
     readers = [
         JupyterApp(config_file_name=f"jupyter_{n}_config") for n in ("notebook", "server", "lab")
     ]
-    for reader in [*readers, *([JupyterApp(config_file=given)] if given else [])]:
+    if given:
+        readers.append(JupyterApp(config_file=given))
+    for reader in readers:
         reader.load_config_file()
         for section, traits in reader.config.items():
             yield from ((f"{section}.{trait}", str(value)) for trait, value in traits.items())

@@ -3,7 +3,7 @@ r"""Training objectives: L_simple, the ELBO and its terms, weights, improved DDP
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -86,9 +86,10 @@ def loss_per_example(
 
 def _target(kind: Kind, x0: Tensor, eps: Tensor, t: Time, schedule: Schedule) -> Tensor:
     """From x0 and eps as they were given: by way of x_t it rounds where the noise is small."""
+    if kind in ("eps", "x0"):  # in every step of training: nothing to compute
+        return eps if kind == "eps" else x0
     a, b = at(schedule.sqrt_alpha_bar, t, x0), at(schedule.sqrt_one_minus_alpha_bar, t, x0)
-    target: Tensor = getattr(all_kinds(eps, x0, a, b), kind)
-    return target
+    return cast("Tensor", getattr(all_kinds(eps, x0, a, b), kind))
 
 
 # ---- weights -------------------------------------------------------------------------------------

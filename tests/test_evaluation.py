@@ -24,6 +24,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from diffusion_edu import _parallel, nets, schedules
+from diffusion_edu._parallel import gather
 from diffusion_edu.data import images
 from diffusion_edu.data.images import to_float
 from diffusion_edu.evaluation import commands
@@ -32,7 +33,6 @@ from diffusion_edu.evaluation.evaluate import Wanted, evaluate
 from diffusion_edu.evaluation.generate import Sampling
 from diffusion_edu.evaluation.likelihood import bits_per_dim_of
 from diffusion_edu.evaluation.memorisation import memorisation, nearest
-from diffusion_edu.evaluation.statistics import gather
 from diffusion_edu.objectives import elbo
 
 pytestmark = pytest.mark.usefixtures("one_thread")

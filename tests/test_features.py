@@ -16,10 +16,11 @@ from tiny_unet import some_images
 from torch import Tensor
 from torch.nn.functional import pad as pad_image
 
+from diffusion_edu._parallel import gather
 from diffusion_edu.data import images
 from diffusion_edu.evaluation import statistics
 from diffusion_edu.evaluation.features import crop, features_for
-from diffusion_edu.evaluation.statistics import FeatureStatistics, Moments, gather, summarise
+from diffusion_edu.evaluation.statistics import FeatureStatistics, Moments, summarise
 
 Draw = Callable[..., Tensor]
 ROOT = Path(__file__).parents[1]

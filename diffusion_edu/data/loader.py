@@ -111,7 +111,7 @@ class Points:
             raise ValueError(f"data must have shape (N, *D) with N >= 1, got {tuple(data.shape)}")
         if not (data.is_floating_point() or data.dtype == torch.uint8):
             raise ValueError(f"data must be float, or torch.uint8 images, got {data.dtype}")
-        if not data.isfinite().all():
+        if data.is_floating_point() and not data.isfinite().all():
             raise ValueError("data must be finite, got NaN or inf: drop those examples")
         self.images, self.device = data, device
 

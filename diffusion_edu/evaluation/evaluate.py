@@ -22,7 +22,7 @@ from .likelihood import BitsPerDim, bits_per_dim_of
 from .memorisation import Memorisation, memorisation
 from .real import Part, evenly_spaced, parts
 from .report import Classes, Cost, Distances, Report, Space
-from .statistics import FeatureStatistics, gather, summarise
+from .statistics import FeatureStatistics, summarise
 
 __all__ = ["Wanted", "evaluate"]
 
@@ -148,7 +148,7 @@ class _Job:
                 yield images, labels
 
         statistics = summarise(cropped(), self.space)
-        return statistics, gather(torch.cat(kept).to(self.space.device)).cpu()[:limit]
+        return statistics, _parallel.gather(torch.cat(kept).to(self.space.device)).cpu()[:limit]
 
     def _memory(self, few: Tensor) -> Memorisation:
         """Neighbours of those samples, and of as many test images."""

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from .. import _parallel
 from ..data import toy
 from ..data.images import load
 from ..metrics import mmd2, sliced_wasserstein2
@@ -15,7 +16,7 @@ from ..schedules import Schedule
 from .features import crop, features_for
 from .generate import Sampling, chunks, generate
 from .real import evenly_spaced, parts
-from .statistics import FeatureStatistics, gather, summarise
+from .statistics import FeatureStatistics, summarise
 
 __all__ = ["About", "ImageJudge", "Judge", "PointJudge"]
 
@@ -103,7 +104,7 @@ class PointJudge:
         shape, free = tuple(self.real.shape[1:]), replace(plan, clip=None)
         drawn = chunks(self.model, self.schedule, shape, free, progress=False)
         empty = torch.empty(0, *shape, device=self.real.device)  # of a process without a chunk
-        return self._distance(gather(torch.cat([empty, *(x for x, _ in drawn)])))
+        return self._distance(_parallel.gather(torch.cat([empty, *(x for x, _ in drawn)])))
 
     def _distance(self, x: Tensor) -> dict[str, float]:
         mmd = mmd2(x, self.real, bandwidth=toy.BANDWIDTH)

@@ -17,7 +17,7 @@ from ..metrics import frechet_distance
 from .features import Features
 from .real import evenly_spaced
 
-__all__ = ["KEEP", "FeatureStatistics", "Moments", "gather", "summarise"]
+__all__ = ["KEEP", "FeatureStatistics", "Moments", "summarise"]
 
 KEEP = 10_000  # features kept for the kernel distance
 
@@ -94,18 +94,6 @@ class Moments:
         return total
 
 
-def gather(x: Tensor) -> Tensor:
-    """The rows of ``x`` (n, *D) of all processes, by rank, in each of them; n may differ."""
-    counts = torch.zeros(_parallel.world(), dtype=torch.int64, device=x.device)
-    counts[_parallel.rank()] = len(x)
-    before, after = torch.zeros_like(counts), _parallel.add_up(counts)
-    before[1:] = after.cumsum(0)[:-1]
-    rows = x.new_zeros(int(after.sum()), *x.shape[1:])
-    start = int(before[_parallel.rank()])
-    rows[start : start + len(x)] = x
-    return _parallel.add_up(rows)
-
-
 @dataclass
 class FeatureStatistics:
     """A set of images as the classifier sees it.
@@ -149,7 +137,7 @@ class FeatureStatistics:
 
     def combined(self) -> FeatureStatistics:
         """Of the images of all processes, the same in each."""
-        kept = gather(self.kept)
+        kept = _parallel.gather(self.kept)
         if len(kept) > KEEP:  # evenly spaced: from every process alike
             kept = evenly_spaced(kept, KEEP)
         numbers = torch.tensor([self.wanted, self.right], device=self.predicted.device)

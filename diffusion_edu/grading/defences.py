@@ -20,6 +20,7 @@ __all__ = [
     "Policy",
     "explain",
     "is_root",
+    "is_weaker",
     "policy",
     "readable",
     "table",
@@ -55,7 +56,12 @@ class Policy:
 
     def is_weaker_than(self, level: str) -> bool:
         """Whether these walls keep out less than those of ``level``."""
-        return LEVELS.index(self.level) > LEVELS.index(level)
+        return is_weaker(self.level, level)
+
+
+def is_weaker(level: str, than: str) -> bool:
+    """Whether walls of a level keep out less than those of another."""
+    return LEVELS.index(level) > LEVELS.index(than)
 
 
 OPEN = Policy("none", False, False, False, False, False)  # to show what the walls are good for

@@ -61,11 +61,10 @@ def _forget(out: Path, rows: Sequence[dict[str, Any]]) -> None:
         names = {file_name(row["id"]) for row in before} - {file_name(row["id"]) for row in rows}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
-    for page in (
-        p for n in names for p in (out / PAGES / f"{n}.html", out / GRADESCOPE / f"{n}.json")
-    ):
-        with contextlib.suppress(OSError):
-            page.unlink()
+    for name in names:
+        for page in (out / PAGES / f"{name}.html", out / GRADESCOPE / f"{name}.json"):
+            with contextlib.suppress(OSError):
+                page.unlink()
 
 
 def _write(path: Path, text: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from .._files import write_atomically
-from .defences import LEVELS
+from .defences import LEVELS, is_weaker
 from .grading import SCHEMA, Task, failed, grade
 from .inside.sandbox import undumpable
 
@@ -94,7 +94,7 @@ def _kept(folder: Path, task: Task) -> Row | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     same = found.get("digest") == task.digest and row["status"] != "error"
-    return row if same and LEVELS.index(row["level"]) <= LEVELS.index(task.require) else None
+    return row if same and not is_weaker(row["level"], task.require) else None
 
 
 # ---- where the work is done ----------------------------------------------------------------------

@@ -90,7 +90,7 @@ def _all_parts(state: State) -> list[tuple[Tensor, Tensor]]:
     if _parallel.world() == 1 or not state.parts:
         return state.parts
     both = (torch.cat(p).to(state.machine.device) for p in zip(*state.parts, strict=True))
-    t, losses = map(_parallel.everybodys, both)
+    t, losses = map(_parallel.gather, both)
     return [(t.cpu(), losses)]
 
 

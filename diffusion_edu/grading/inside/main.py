@@ -115,9 +115,7 @@ class Worker:
             return {"status": "not_implemented", "message": f"{name} is not defined"}
         try:
             self.calls += 1
-            torch.manual_seed(
-                self.calls
-            )  # what draws noise of its own gives something else each time
+            torch.manual_seed(self.calls)  # whoever draws noise of their own gets another each time
             with torch.enable_grad():
                 value = _plain(function(*stubs.make_real(args)))
             return {"status": "ok", "value": value, "after": [_leaf(a) for a in args]}
